@@ -1,0 +1,28 @@
+"""How a verb answers: one JSON document, or text for people."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from raycxr.errors import RaycxrError
+from raycxr.json_document import to_json
+
+
+def answer(document: Any, text: str, as_json: bool) -> None:
+    """Print a verb's result on standard output: the document with `--json`, else the text."""
+    print(to_json(document) if as_json else text)
+
+
+def answer_error(error: RaycxrError, as_json: bool) -> None:
+    """Print a failure: the one line on standard error, and with `--json` the document on standard output."""
+    print(f"raycxr: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"        {error.remedy}", file=sys.stderr)
+    if as_json:
+        print(to_json({"error": {"kind": error.kind, "message": error.message, "remedy": error.remedy}}))
+
+
+def tell(line: str) -> None:
+    """Say what is going on, on standard error."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,88 @@
+"""The command line `raycxr`.
+
+Each verb imports what it needs when it runs, so that `--help` and `pull` start without torch and ray.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+import raycxr
+from raycxr.cli import config, evaluate, ingest, pull, runs, synth, train
+from raycxr.cli.answer import answer_error
+from raycxr.errors import RaycxrError, UsageError
+
+app = typer.Typer(
+    name="raycxr",
+    help="Chest X-ray segmentation on a Ray cluster: ingest, train, evaluate, pull.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"raycxr {raycxr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Chest X-ray segmentation on a Ray cluster: ingest, train, evaluate, pull."""
+
+
+app.command("synth")(synth.synth)
+app.command("ingest")(ingest.ingest)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("runs")(runs.runs)
+app.command("pull")(pull.pull)
+app.command("config")(config.config)
+
+
+def main() -> None:
+    """Run the command line: 0 only on success, 2 on wrong usage or configuration, 1 on failure."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one verb and return the exit status."""
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    try:
+        status = app(arguments, standalone_mode=False)
+    except RaycxrError as error:
+        if debug:
+            traceback.print_exc()
+        answer_error(error, as_json)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        answer_error(RaycxrError("interrupted"), as_json)
+        return 130
+    except Exception as error:  # the last line of defence: a user gets one line, a developer --debug
+        if debug:
+            traceback.print_exc()
+        return _answer_unexpected(error, as_json)
+    return status if isinstance(status, int) else 0
+
+
+def _answer_unexpected(error: Exception, as_json: bool) -> int:
+    """Usage errors of the argument parser say so themselves; anything else is ours."""
+    status = getattr(error, "exit_code", None)
+    message = getattr(error, "format_message", None)
+    if status is not None and message is not None:
+        answer_error(UsageError(message().rstrip("."), "see --help"), as_json)
+        return int(status)
+    first = next(iter(str(error).splitlines()), "")
+    answer_error(RaycxrError(f"unexpected {type(error).__name__}: {first}", "run again with --debug"), as_json)
+    return 1

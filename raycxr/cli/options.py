@@ -1,0 +1,21 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides such as train.epochs=5.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+Metric = Annotated[str, typer.Option(help="Metric that decides, such as dice.mean, dice.heart or loss.")]
+Mode = Annotated[
+    str | None,
+    typer.Option(help="max or min; where not given, min for losses and distances.", show_default=False),
+]

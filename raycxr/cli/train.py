@@ -1,0 +1,52 @@
+"""`raycxr train`: one run, on Ray Train or in this process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from raycxr.cli.answer import answer, tell
+from raycxr.cli.options import ConfigPath, Debug, Json, Overrides
+
+
+def train(
+    path: ConfigPath,
+    overrides: Overrides = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Continue a run, by name or URI.", show_default=False)
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="Train in this process, without Ray.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train one run on Ray Train, or with --local in this process."""
+    from raycxr.config.load import load_config
+
+    config = load_config(path, overrides or [])
+    if local:
+        from raycxr.training.run import train as train_run
+        from raycxr.training.run import train_here
+
+        result = train_run(config, path, resume, train_here, tell)
+    else:
+        from raycxr.cluster.connection import connected
+
+        with connected(config.resources.address, imports=("raycxr.training.ray_train", "raycxr.training.run")):
+            from raycxr.training.ray_train import train_on_ray
+            from raycxr.training.run import train as train_run
+
+            result = train_run(config, path, resume, train_on_ray, tell)
+    dice = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics["dice"].items())
+    text = (
+        f"{result.run}\n  best epoch {result.best_epoch} of {result.epochs}, validation Dice: {dice}\n"
+        f"  bundle {result.bundle}"
+    )
+    document = {
+        "run": result.run,
+        "bundle": result.bundle,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "metrics": result.metrics,
+    }
+    answer(document, text, json)

@@ -1,0 +1,1 @@
+"""Typed configuration: sections, YAML at the edge, `extends`, `${NAME}` and dotted overrides."""

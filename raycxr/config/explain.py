@@ -1,0 +1,58 @@
+"""What pydantic found wrong with a configuration, told in one line for its author."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from raycxr.config.sections import Config
+from raycxr.errors import ConfigurationError
+
+
+def explain(error: ValidationError, origin: str) -> ConfigurationError:
+    """Name every wrong key with its value, and the choices or the nearest known key."""
+    problems, remedies = [], []
+    for detail in error.errors():
+        problem, remedy = _explain_one(detail)
+        problems.append(problem)
+        if remedy and remedy not in remedies:
+            remedies.append(remedy)
+    return ConfigurationError(f"{origin}: " + "; ".join(problems), "; ".join(remedies))
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Say which of the choices is meant, or list them all."""
+    known = list(choices)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _explain_one(detail: Any) -> tuple[str, str]:
+    location = [str(part) for part in detail["loc"]]
+    key, kind, value = ".".join(location), detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}", nearest(location[-1], _keys_of(location[:-1]))
+    if kind == "missing":
+        return f"{key} is missing", f"set {key}=..."
+    if kind == "literal_error":
+        return f"{key} = {value!r} is unknown", f"choose one of {detail['ctx']['expected']}"
+    if kind == "value_error":
+        return f"{key}: {detail['ctx']['error']}", f"correct the keys of {key}"
+    message = str(detail["msg"])
+    return f"{key} = {value!r}: {message[0].lower()}{message[1:]}", f"correct {key}"
+
+
+def _keys_of(location: Sequence[str]) -> list[str]:
+    """Keys that the section at a place in the configuration knows."""
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(part)
+        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

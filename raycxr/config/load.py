@@ -1,0 +1,148 @@
+"""From a YAML file and overrides to a checked `Config`.
+
+Order: the files named by `extends` from the root down, then the file, then the overrides, then `${NAME}`.
+Environment variables come last so that an override can replace a value whose variable is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from raycxr.config.explain import explain
+from raycxr.config.sections import Config
+from raycxr.errors import ConfigurationError
+
+# Mappings whose keys are the user's own: a file that names one replaces the inherited one whole.
+FREE_MAPPINGS = {("loss",), ("ingest", "classes")}
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read, merge, fill in and check a configuration.
+
+    Parameters
+    ----------
+    path : str or Path
+        YAML file.
+    overrides : sequence of str
+        `section.key=value`, the value in YAML (`train.epochs=5`, `loss={bce: 1}`, `train.patience=null`).
+
+    Raises
+    ------
+    ConfigurationError
+        A file is missing or malformed, a key unknown, a value wrong, or an environment variable unset.
+    """
+    values = _read_with_parents(Path(path), ())
+    for override in overrides:
+        _apply_override(values, override)
+    return check_config(_substitute(values, ()), str(path))
+
+
+def check_config(values: Mapping[str, Any], origin: str) -> Config:
+    """Turn plain values into a `Config`, or raise one line that names key, value and choices."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, origin) from None
+
+
+def to_yaml(config: Config) -> str:
+    """Write a resolved configuration as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, width=100)
+
+
+def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    path = path.resolve()
+    if path in seen:
+        chain = " -> ".join(p.name for p in (*seen, path))
+        raise ConfigurationError(f"{path}: 'extends' goes round in a circle: {chain}", "remove one 'extends'")
+    values = _read_yaml(path)
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise ConfigurationError(f"{path}: extends = {parent!r} is not a file name", "name one YAML file")
+    return _merge(_read_with_parents(path.parent / parent, (*seen, path)), values, ())
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"no configuration at {path}", "check the file name") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}", "name a readable YAML file") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where is not None else ""
+        problem = getattr(error, "problem", None) or "malformed"
+        raise ConfigurationError(f"{path} is not valid YAML{line}: {problem}", "mend that line") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} holds no sections", "write 'section:' and its keys below")
+    return values
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        inner = merged.get(key)
+        here = (*where, str(key))
+        if isinstance(inner, dict) and isinstance(value, dict) and here not in FREE_MAPPINGS:
+            merged[key] = _merge(inner, value, here)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigurationError(
+            f"override {override!r} is not of the form section.key=value", "example: train.epochs=5"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f"override {key}: {text!r} is not valid YAML", "quote the value") from None
+    section = values
+    for part in parts[:-1]:
+        inner = section.get(part)
+        if inner is None:
+            inner = section[part] = {}
+        if not isinstance(inner, dict):
+            raise ConfigurationError(f"override {key}: {part!r} holds a value, not keys", "set the value itself")
+        section = inner
+    section[parts[-1]] = value
+
+
+def _substitute(value: Any, where: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(inner, (*where, str(key))) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_substitute(inner, where) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            key = ".".join(where)
+            raise ConfigurationError(
+                f"{key} = {value!r}: the environment variable {name} is not set",
+                f"export {name}=... or give {key}=... on the command line",
+            )
+        return os.environ[name]
+
+    return VARIABLE.sub(replace, value)

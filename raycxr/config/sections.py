@@ -1,0 +1,253 @@
+"""The sections of a configuration file: one typed model each, every field with its meaning, unit and range.
+
+One file carries all sections, so that every verb accepts the same file and the same overrides.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A section: unknown keys are errors, and a value never changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitSection(Section):
+    """How films are divided into train, validation and test; a patient is always on one side only.
+
+    `fraction` divides in the proportions `train : validation : test` (0.8 : 0.1 : 0.1 or 198 : 23 : 25).
+    `scr-folds` is the SCR protocol: fold 1 holds the odd and fold 2 the even films; `fold` is the one tested.
+    `k-fold` tests fold `fold` of `folds`. Both take the share `validation_fraction` of the rest for validation.
+    `given` uses the folders or tables of the source (train, validation, test).
+    """
+
+    rule: Literal["fraction", "scr-folds", "k-fold", "given"] = "fraction"
+    train: NonNegative = 0.8
+    validation: NonNegative = 0.1
+    test: NonNegative = 0.1
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    folds: Annotated[int, Field(ge=2)] = 5
+    fold: Annotated[int, Field(ge=1)] = 1
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> SplitSection:
+        available = {"scr-folds": 2, "k-fold": self.folds}.get(self.rule)
+        if available is not None and self.fold > available:
+            raise ValueError(f"fold {self.fold} does not exist: {self.rule} has folds 1 to {available}")
+        if self.rule == "fraction" and self.train + self.validation + self.test <= 0:
+            raise ValueError("train, validation and test are all zero")
+        return self
+
+
+class DatasetSection(Section):
+    """The shards that training and evaluation read."""
+
+    uri: str | None = Field(None, description="data set to read; where unset, ingest.out")
+    split: SplitSection | None = Field(None, description="split rule; where unset, the one in the manifest")
+    target: Literal["multilabel", "multiclass"] = Field(
+        "multilabel", description="structures may overlap (sigmoid) or exclude each other (softmax)"
+    )
+    precedence: tuple[str, ...] | None = Field(
+        None, description="multiclass: which class wins where several overlap; where unset, the class order"
+    )
+    cache: str | None = Field(
+        None,
+        description="folder of the node's shard cache; where unset, $RAYCXR_CACHE or ~/.cache/raycxr/shards",
+    )
+
+
+class IntensitySection(Section):
+    """How stored pixel values become grey levels; recorded in the manifest.
+
+    `percentile` maps the film's own percentiles `low`..`high` to 0..255, `window` the absolute stored values
+    `low`..`high`, and `keep` leaves 8-bit and 16-bit films as they are.
+    """
+
+    rule: Literal["percentile", "window", "keep"] = "percentile"
+    low: float | None = Field(None, description="percentile (default 0.5) or stored value (required)")
+    high: float | None = Field(None, description="percentile (default 99.5) or stored value (required)")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> IntensitySection:
+        if self.rule == "window" and (self.low is None or self.high is None):
+            raise ValueError("a window needs low and high")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class IngestSection(Section):
+    """Raw films in, verified shards out."""
+
+    source: Literal["jsrt", "pairs"] = Field("jsrt", description="the layout on disk")
+    images: str = Field(description="folder of films (local or s3://)")
+    masks: str | None = Field(None, description="folder of masks; where unset, nothing is annotated")
+    inverted: bool | None = Field(
+        None, description="true where lungs are bright on disk; JSRT .IMG files are known to be"
+    )
+    mask_suffix: str = Field("", description="pairs: what a mask's name adds to its film's, such as _mask")
+    structure: str = Field("lungs", description="pairs: the structure that the masks show")
+    patient_pattern: str | None = Field(
+        None, description="pairs: regular expression whose first group is the patient; where unset, the name"
+    )
+    classes: dict[str, tuple[str, ...]] | None = Field(
+        None, description="class -> structures merged into it; where unset, one class per structure"
+    )
+    size: Annotated[int, Field(ge=16, le=4096)] = Field(256, description="pixels of the square that a film fits in")
+    intensity: IntensitySection = IntensitySection()
+    out: str = Field(description="where the data set is written (local or s3://)")
+    shard_films: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="films per shard; where unset, shards of up to 80 MB, and at least eight of 16 films or more",
+    )
+
+
+class ModelSection(Section):
+    """The network."""
+
+    name: Literal["unet", "inverted_net"] = "unet"
+    encoder: str = Field("resnet18", description="unet: any encoder of segmentation-models-pytorch")
+    encoder_weights: str | None = Field(None, description="unet: null, imagenet, or the URI of a state dict")
+    decoder_channels: tuple[int, ...] = Field((256, 128, 64, 32, 16), description="unet: maps per decoder level")
+    form: Literal["paper", "dd2424"] = Field("paper", description="inverted_net: Novikov 2018 or the DD2424 form")
+    channels: tuple[int, ...] | None = Field(None, description="inverted_net: maps per level; where unset, the form's")
+    dropout: Fraction | None = Field(None, description="inverted_net: dropout; where unset, the form's")
+
+
+class OptimizerSection(Section):
+    """Gradient descent."""
+
+    name: Literal["adamw", "adam", "sgd", "adadelta"] = "adamw"
+    lr: Positive = Field(1e-3, description="learning rate at its peak")
+    weight_decay: NonNegative = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="sgd only (Nesterov where above 0)")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="adamw and adam only")
+    rho: Annotated[float, Field(gt=0, lt=1)] = Field(0.95, description="adadelta only")
+    clip_norm: Positive | None = Field(1.0, description="largest norm of the whole gradient; null: no clipping")
+
+
+class ScheduleSection(Section):
+    """The learning rate over the run."""
+
+    name: Literal["cosine", "one-cycle", "plateau", "constant"] = "cosine"
+    warmup_epochs: NonNegative = Field(1.0, description="linear rise from 0: cosine, plateau and constant")
+    final_fraction: Fraction = Field(0.0, description="cosine: last learning rate as a share of the peak")
+    rise_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="one-cycle: share of steps that rise")
+    patience: Annotated[int, Field(ge=1)] = Field(10, description="plateau: epochs without gain before a cut")
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="plateau: what a cut multiplies by")
+
+
+class AugmentSection(Section):
+    """Random changes of training films; a strength of 0 switches one off."""
+
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="zoom drawn from 1 - scale to 1 + scale")
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="share of the width and of the height")
+    shear_degrees: Annotated[float, Field(ge=0, le=45)] = 0.0
+    affine_probability: Fraction = 1.0
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.2
+    gamma: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="exponent drawn from 1 - gamma to 1 + gamma")
+    exposure_probability: Fraction = Field(0.8, description="of brightness and contrast; gamma likewise")
+    elastic: NonNegative = Field(0.0, description="strength of elastic deformation, in per cent of the width")
+    elastic_probability: Fraction = 0.5
+    noise: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="largest noise deviation, share of full scale")
+    noise_probability: Fraction = 0.5
+    horizontal_flip: Fraction = Field(0.0, description="probability; mind that the heart then lies on the right")
+    vertical_flip: Fraction = Field(0.0, description="probability")
+
+
+class TrainSection(Section):
+    """The run."""
+
+    name: str | None = Field(None, description="name of the run; where unset, one is made from the configuration")
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        8, description="films per optimizer step, over all workers and accumulation steps together"
+    )
+    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
+    seed: int = 0
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="auto: bf16 autocast where the device computes in it, else fp32"
+    )
+    channels_last: bool = True
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="average of the weights that is validated and saved; null: the weights themselves"
+    )
+    metric: str = Field("dice.mean", description="validation metric that chooses the best epoch, or loss")
+    patience: Annotated[int, Field(ge=1)] | None = Field(None, description="early stopping: epochs without gain")
+    num_to_keep: Annotated[int, Field(ge=1)] = Field(1, description="checkpoints kept beside the latest, best first")
+    loader_workers: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="loading processes per training worker; where unset, as many as its CPUs allow"
+    )
+    sync_batch_norm: bool = Field(True, description="on several GPUs: batch statistics over all of them")
+
+
+class EvaluateSection(Section):
+    """Measuring a trained model."""
+
+    resolution: Literal["original", "dataset"] = Field("original", description="size at which masks are compared")
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    surface_distances: bool = Field(True, description="HD95 and ASSD, in mm where the spacing is known")
+    bootstrap: Annotated[int, Field(ge=1)] = Field(2000, description="resamples behind the 95 % intervals")
+    overlays: Annotated[int, Field(ge=0)] = Field(6, description="pictures of the worst and of the best cases, each")
+
+
+class StorageSection(Section):
+    """Where runs are kept."""
+
+    uri: str = Field("runs", description="folder or s3:// prefix that holds the runs")
+
+
+class ResourcesSection(Section):
+    """What a distributed run occupies."""
+
+    workers: Annotated[int, Field(ge=1)] = Field(1, description="training processes")
+    gpus_per_worker: NonNegative = 0
+    cpus_per_worker: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="where unset, the CPUs of the cluster divided by the workers, at most 8"
+    )
+    max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
+    address: str | None = Field(
+        None, description="Ray cluster; where unset, $RAY_ADDRESS, else a cluster started in this process"
+    )
+
+
+class TrackingSection(Section):
+    """Curves besides history.jsonl."""
+
+    tensorboard: bool = True
+
+
+class Config(Section):
+    """A whole configuration."""
+
+    dataset: DatasetSection = DatasetSection()
+    ingest: IngestSection | None = None
+    model: ModelSection = ModelSection()
+    loss: dict[str, Positive] = Field({"bce": 1.0, "dice": 1.0}, min_length=1, description="loss name -> weight")
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection = ScheduleSection()
+    augment: AugmentSection = AugmentSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    storage: StorageSection = StorageSection()
+    resources: ResourcesSection = ResourcesSection()
+    tracking: TrackingSection = TrackingSection()
+
+    @property
+    def dataset_uri(self) -> str | None:
+        """URI of the data set that is read: `dataset.uri`, else `ingest.out`, else None."""
+        if self.dataset.uri is not None:
+            return self.dataset.uri
+        return self.ingest.out if self.ingest is not None else None

@@ -1,0 +1,1 @@
+"""From raw films to verified shards, and from shards to training batches."""

@@ -1,0 +1,169 @@
+"""The films of a split, as a torch data set over the node's shard cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from raycxr.config.sections import Config
+from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
+from raycxr.dataset.manifest import Manifest, read_index, read_manifest
+from raycxr.dataset.shard import decode_image, decode_mask
+from raycxr.dataset.split import SPLITS, assign_splits
+from raycxr.errors import ConfigurationError, DataError
+from raycxr.storage.location import Location
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Films on their way to the device.
+
+    Attributes
+    ----------
+    images : Tensor
+        (B, H, W), uint8, or float32 in 0..1 for 16-bit films.
+    fields : Tensor
+        (B, H, W) uint8 bit fields; all zero where `annotated` is false.
+    ids : list of str
+    annotated : Tensor
+        (B,) bool.
+    """
+
+    images: torch.Tensor
+    fields: torch.Tensor
+    ids: list[str]
+    annotated: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SplitIndex:
+    """A data set and how it is divided: manifest, index rows by split."""
+
+    location: Location
+    manifest: Manifest
+    rows: dict[str, list[dict[str, Any]]]
+
+    def annotated(self, split: str) -> list[dict[str, Any]]:
+        """Rows of a split that have a mask."""
+        return [row for row in self.rows[split] if row["annotated"]]
+
+
+def open_splits(config: Config) -> SplitIndex:
+    """Read manifest and index of a configuration's data set and divide it.
+
+    Raises
+    ------
+    ConfigurationError
+        No data set is named.
+    DataError
+        It does not exist, or the split rule does not fit it.
+    """
+    if config.dataset_uri is None:
+        raise ConfigurationError("no data set is named", "set dataset.uri=... or ingest.out=...")
+    location = Location(config.dataset_uri)
+    manifest = read_manifest(location)
+    index = read_index(location)
+    rule = config.dataset.split
+    splits = (
+        {row["id"]: row["split"] for row in index}
+        if rule is None or rule == manifest.split
+        else assign_splits(index, rule)
+    )
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
+    for row in index:
+        rows[splits[row["id"]]].append(row)
+    return SplitIndex(location, manifest, rows)
+
+
+def shard_paths(splits: SplitIndex, configured_cache: str | None) -> list[Path]:
+    """Cached files of all shards of a data set, in order."""
+    folder = cache_folder(configured_cache)
+    return [cached_shard(splits.location, entry, folder) for entry in splits.manifest.shards]
+
+
+class Films(Dataset[Any]):
+    """Films of one split, by (epoch, position).
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        Index rows (`id`, `shard`, `row`) in a fixed order.
+    paths : list of Path
+        Cached files of the shards.
+    augmentation : Augmentation or None
+        Random changes; None for validation and test.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], paths: list[Path], augmentation: Augmentation | None) -> None:
+        self.places = [(row["id"], row["shard"], row["row"]) for row in rows]
+        self.paths = paths
+        self.augmentation = augmentation
+        self.tables: dict[int, pa.Table] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
+        epoch, position = key
+        film_id, shard, row = self.places[position]
+        table = self._table(shard)
+        height, width = table["height"][row].as_py(), table["width"][row].as_py()
+        image = decode_image(table["image"][row].as_buffer(), table["codec"][row].as_py(), height, width)
+        mask = table["mask"][row]
+        field = decode_mask(mask.as_buffer(), height, width) if mask.is_valid else np.zeros((height, width), np.uint8)
+        if image.dtype == np.uint16:
+            image = image.astype(np.float32) / np.float32(65535)
+        if self.augmentation is not None:
+            image, field = self.augmentation(image, field, epoch, film_id)
+        return film_id, image, field, mask.is_valid
+
+    def _table(self, shard: int) -> pa.Table:
+        if shard not in self.tables:
+            self.tables[shard] = map_shard(self.paths[shard])
+        return self.tables[shard]
+
+
+def collate(items: Sequence[tuple[str, NDArray[Any], NDArray[np.uint8], bool]]) -> Batch:
+    """Stack films into a batch."""
+    ids, images, fields, annotated = zip(*items, strict=True)
+    return Batch(
+        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(fields)),
+        list(ids),
+        torch.tensor(annotated),
+    )
+
+
+def check_trainable(splits: SplitIndex) -> None:
+    """Refuse a data set on which training would be meaningless.
+
+    Raises
+    ------
+    DataError
+        A split is empty, or a class has no pixel in the training films.
+    """
+    for split in ("train", "validation"):
+        if not splits.annotated(split):
+            raise DataError(
+                f"the {split} split of {splits.location} has no annotated film",
+                "change dataset.split, or ingest films with masks",
+            )
+    train = splits.annotated("train")
+    for bit, name in enumerate(splits.manifest.classes):
+        if not any(row["pixels"][bit] for row in train):
+            raise DataError(
+                f"class {name!r} has no pixel in any of the {len(train)} training films",
+                "change dataset.split, or leave the class out of ingest.classes",
+            )

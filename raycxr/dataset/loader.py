@@ -1,0 +1,99 @@
+"""Batches for training and for validation, divided among workers without losing or repeating a film's turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from raycxr.dataset.films import Batch, Films, collate
+
+Key = tuple[int, int]
+# Loading processes beyond this many per training worker have nothing left to do.
+MOST_LOADERS = 8
+
+
+class TrainSampler(Sampler[list[Key]]):
+    """Batches of (epoch, position), the same films in a step for any number of workers.
+
+    An epoch is one random order of all films, from (seed, epoch). Step s takes the s-th run of `batch_size` films; a
+    worker takes its share of each accumulation part. The last step is filled up from the start of the order, so every
+    film is seen at least once and every batch is whole.
+
+    Parameters
+    ----------
+    films : int
+        Films in the split.
+    batch_size : int
+        Films per optimizer step, over all workers and accumulation parts.
+    parts : int
+        Forward passes per optimizer step.
+    rank, world_size : int
+        This worker, and how many there are.
+    seed : int
+    """
+
+    def __init__(self, films: int, batch_size: int, parts: int, rank: int, world_size: int, seed: int) -> None:
+        self.films, self.batch_size, self.parts = films, batch_size, parts
+        self.rank, self.world_size, self.seed = rank, world_size, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.films // self.batch_size) * self.parts
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.films)
+        steps = -(-self.films // self.batch_size)
+        filled = np.resize(order, steps * self.batch_size)
+        shares = filled.reshape(steps, self.parts, -1, self.world_size)[..., self.rank]
+        for share in shares.reshape(steps * self.parts, -1):
+            yield [(self.epoch, int(position)) for position in share]
+
+
+class EvaluationSampler(Sampler[list[Key]]):
+    """Every film exactly once over all workers, in order."""
+
+    def __init__(self, films: int, batch_size: int, rank: int, world_size: int) -> None:
+        self.positions = list(range(rank, films, world_size))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self.positions), self.batch_size):
+            yield [(0, position) for position in self.positions[start : start + self.batch_size]]
+
+
+def make_loader(films: Films, sampler: Sampler[list[Key]], loader_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """Loader that keeps its processes from epoch to epoch; the epoch travels in the sampler's keys."""
+    return DataLoader(
+        films,
+        batch_sampler=sampler,
+        num_workers=loader_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=loader_workers > 0,
+        prefetch_factor=4 if loader_workers > 0 else None,
+        worker_init_fn=_one_thread if loader_workers > 0 else None,
+    )
+
+
+def default_loader_workers(cpus: int, on_gpu: bool) -> int:
+    """Loading processes for a training worker with this many CPUs.
+
+    On a GPU all CPUs but one load; on a CPU one process keeps up with the network and leaves it the cores.
+    """
+    return max(1, min(MOST_LOADERS, cpus - 1)) if on_gpu else 1
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

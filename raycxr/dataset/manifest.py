@@ -1,0 +1,149 @@
+"""`manifest.json`: what a data set is, written last, so that whoever finds it finds the whole data set."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from raycxr.config.sections import IntensitySection, SplitSection
+from raycxr.errors import DataError
+from raycxr.storage.location import Location
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+INDEX = "index.parquet"
+REJECTS = "rejects.parquet"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("shard", pa.int32()),
+        ("row", pa.int32()),
+        ("patient", pa.string()),
+        ("source", pa.string()),
+        ("labels", pa.string()),
+        ("annotated", pa.bool_()),
+        ("pixels", pa.list_(pa.int64())),  # per class, at the original size of the mask
+        ("height", pa.int32()),  # of the original film
+        ("width", pa.int32()),
+        ("mask_height", pa.int32()),
+        ("mask_width", pa.int32()),
+        ("spacing_mm", pa.float64()),  # of the original film
+        ("low", pa.float64()),  # stored values that the intensity rule mapped to black and to white
+        ("high", pa.float64()),
+        ("original", pa.string()),
+        ("sha256", pa.string()),  # of the original file
+        ("pixels_sha256", pa.string()),  # of the decoded film: equal for exact duplicates
+        ("given_split", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+REJECT_SCHEMA = pa.schema([("original", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardEntry(_Part):
+    """One Parquet file of the data set."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Geometry(_Part):
+    """Films are scaled to fit a square of `size` pixels, keeping their aspect, and padded with black."""
+
+    size: int
+    fit: Literal["letterbox"] = "letterbox"
+
+
+class Counts(_Part):
+    """`images + rejected = listed`, always."""
+
+    listed: int
+    images: int
+    rejected: int
+    annotated: int
+
+
+class Manifest(_Part):
+    """Everything about a data set except its films."""
+
+    format_version: int = FORMAT_VERSION
+    raycxr: str
+    source: str
+    classes: tuple[str, ...]
+    structures: dict[str, tuple[str, ...]]
+    geometry: Geometry
+    intensity: IntensitySection
+    decoder: str
+    counts: Counts
+    shards: tuple[ShardEntry, ...]
+    masks: tuple[ShardEntry, ...]
+    split: SplitSection
+    fingerprint: str  # of what was listed and of the rules: the same again means nothing to do
+    id: str  # content id: of the films, the masks and the rules, however many workers wrote them
+
+
+def read_manifest(dataset: Location) -> Manifest:
+    """Read a data set's manifest.
+
+    Raises
+    ------
+    DataError
+        No manifest (nothing there, or an ingest that did not finish), or one of another format.
+    """
+    place = dataset / MANIFEST
+    if not place.exists():
+        if dataset.is_dir():
+            raise DataError(f"{dataset} holds no finished data set: {MANIFEST} is missing", "run raycxr ingest again")
+        raise DataError(f"there is no data set at {dataset}", "run raycxr ingest, or correct dataset.uri")
+    try:
+        values = json.loads(place.read_text())
+    except ValueError:
+        raise DataError(f"{place} is not valid JSON", "restore it, or ingest again") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(f"{place} has format version {version}, this raycxr reads {FORMAT_VERSION}", "ingest again")
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{place}: {where}: {first['msg']}", "restore it, or ingest again") from None
+
+
+def read_index(dataset: Location) -> list[dict[str, Any]]:
+    """Rows of `index.parquet`, one per film, sorted by id."""
+    return _read_rows(dataset / INDEX)
+
+
+def read_rejects(dataset: Location) -> list[dict[str, Any]]:
+    """Rows of `rejects.parquet`: original, reason, detail."""
+    return _read_rows(dataset / REJECTS)
+
+
+def write_rows(place: Location, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write a table without pixels."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="ZSTD")
+    place.write_bytes(sink.getvalue())
+
+
+def _read_rows(place: Location) -> list[dict[str, Any]]:
+    if not place.exists():
+        raise DataError(f"{place} is missing", "restore it, or delete the data set and ingest again")
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(place.read_bytes())).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{place} is damaged: {error}", "restore it, or delete the data set and ingest again") from None
+    return rows

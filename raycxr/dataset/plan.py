@@ -1,0 +1,133 @@
+"""The plan of an ingest: which films go into which shard, fixed before the first one is read.
+
+The plan follows from the listing and the rules alone, so the order of rows never depends on the number of workers,
+and a shard that a killed ingest has finished is recognised and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from raycxr.config.sections import IngestSection, IntensitySection
+from raycxr.dataset.convert import Rules
+from raycxr.dataset.manifest import FORMAT_VERSION
+from raycxr.errors import ConfigurationError, DataError
+from raycxr.sources.film import Film, Listing, Source
+from raycxr.sources.jsrt import JsrtSource
+from raycxr.sources.pairs import PairsSource
+from raycxr.xray.intensity import IntensityRule
+
+# Bytes of pixels in a shard: large enough for efficient reading, small enough to hold several in memory.
+SHARD_BYTES = 80_000_000
+# A small data set is still cut into some shards, so that several workers can share the conversion.
+FEWEST_SHARDS = 8
+FEWEST_FILMS = 16
+MAX_CLASSES = 8
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Films of one shard. `fingerprint` changes with any film, mask or rule."""
+
+    number: int
+    films: tuple[Film, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole ingest. `fingerprint` is that of the data set."""
+
+    shards: tuple[ShardPlan, ...]
+    fingerprint: str
+
+
+def build_source(section: IngestSection) -> Source:
+    """Source of a configuration's `ingest.source`."""
+    if section.source == "jsrt":
+        return JsrtSource(section.images, section.masks, section.inverted)
+    return PairsSource(
+        section.images,
+        section.masks,
+        section.mask_suffix,
+        section.structure,
+        bool(section.inverted),
+        section.patient_pattern,
+    )
+
+
+def build_rules(section: IngestSection) -> Rules:
+    """Conversion rules of a configuration.
+
+    Raises
+    ------
+    ConfigurationError
+        `ingest.classes` names a structure that the source does not have, or there are more than 8 classes.
+    """
+    source = build_source(section)
+    structures = _merge_classes(source.structures, section.classes)
+    return Rules(source, section.source, structures, section.size, _intensity_rule(section.intensity))
+
+
+def build_plan(listing: Listing, rules: Rules, section: IngestSection) -> Plan:
+    """Cut a listing, sorted by id, into shards."""
+    films = listing.films
+    if not films:
+        example = f", for example {listing.rejects[0].original}: {listing.rejects[0].reason}" if listing.rejects else ""
+        raise DataError(f"no film to ingest under {section.images}{example}", "correct ingest.images and ingest.masks")
+    base = json.dumps(
+        [
+            FORMAT_VERSION,
+            rules.source_name,
+            section.inverted,
+            {name: list(parts) for name, parts in rules.structures.items()},
+            list(rules.structures),
+            rules.size,
+            section.intensity.model_dump(),
+        ],
+        sort_keys=True,
+    )
+    step = section.shard_films or _films_per_shard(len(films), rules)
+    shards = []
+    for number, start in enumerate(range(0, len(films), step)):
+        part = films[start : start + step]
+        shards.append(ShardPlan(number, part, _fingerprint(base, [asdict(film) for film in part])))
+    rejects = [asdict(reject) for reject in listing.rejects]
+    return Plan(tuple(shards), _fingerprint(base, [*(shard.fingerprint for shard in shards), *rejects]))
+
+
+def _intensity_rule(section: IntensitySection) -> IntensityRule:
+    given = {"low": section.low, "high": section.high}
+    return IntensityRule(section.rule, **{name: value for name, value in given.items() if value is not None})
+
+
+def _films_per_shard(films: int, rules: Rules) -> int:
+    bytes_per_film = rules.size * rules.size * (2 if rules.intensity.kind == "keep" else 1)
+    return max(1, min(SHARD_BYTES // bytes_per_film, max(FEWEST_FILMS, -(-films // FEWEST_SHARDS))))
+
+
+def _merge_classes(
+    structures: Sequence[str], classes: Mapping[str, tuple[str, ...]] | None
+) -> dict[str, tuple[str, ...]]:
+    merged: dict[str, tuple[str, ...]] = {name: (name,) for name in structures} if classes is None else dict(classes)
+    for name, parts in merged.items():
+        for part in parts:
+            if part not in structures:
+                raise ConfigurationError(
+                    f"ingest.classes.{name}: structure {part!r} is unknown",
+                    f"choose from {', '.join(structures)}",
+                )
+        if not parts:
+            raise ConfigurationError(
+                f"ingest.classes.{name} names no structure", f"choose from {', '.join(structures)}"
+            )
+    if not 1 <= len(merged) <= MAX_CLASSES:
+        raise ConfigurationError(f"ingest.classes has {len(merged)} classes", f"a mask holds 1 to {MAX_CLASSES}")
+    return merged
+
+
+def _fingerprint(base: str, parts: object) -> str:
+    return hashlib.sha256((base + json.dumps(parts, sort_keys=True)).encode()).hexdigest()

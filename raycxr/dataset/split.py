@@ -1,0 +1,142 @@
+"""Splits: who is trained on, validated on and tested on.
+
+Films of one patient, and films with exactly the same pixels, form a group that is never divided. Groups are put in
+order by a hash of (seed, patient), so that neither the order of the files nor the machine matters, and a data set
+that grows keeps most of its films where they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raycxr.config.sections import SplitSection
+from raycxr.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+
+def assign_splits(index: Sequence[Mapping[str, Any]], rule: SplitSection) -> dict[str, str]:
+    """Split of every film.
+
+    Parameters
+    ----------
+    index : sequence of mappings
+        Rows with `id`, `patient`, `pixels_sha256` and `given_split`.
+    rule : SplitSection
+        How to divide.
+
+    Returns
+    -------
+    dict
+        Film id -> one of `SPLITS`.
+
+    Raises
+    ------
+    DataError
+        The rule does not fit the data (no given split, no number in a name, fewer groups than folds).
+    """
+    groups = sorted(_groups(index), key=lambda group: _order(rule.seed, group[0]))
+    if rule.rule == "fraction":
+        return _proportions(groups, {"train": rule.train, "validation": rule.validation, "test": rule.test})
+    if rule.rule == "k-fold":
+        if len(groups) < rule.folds:
+            raise DataError(
+                f"{rule.folds} folds need as many patients, there are {len(groups)}",
+                "lower dataset.split.folds",
+            )
+        tested = {
+            film for position, group in enumerate(groups) if position % rule.folds == rule.fold - 1 for film in group
+        }
+    elif rule.rule == "scr-folds":
+        tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
+    else:
+        return _given(index, groups, rule)
+    rest = [group for group in groups if not set(group) & tested]
+    # A group with one film in the tested fold goes there whole.
+    splits = {film: "test" for group in groups if set(group) & tested for film in group}
+    share = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
+    return splits | _proportions(rest, share)
+
+
+def split_counts(splits: Mapping[str, str]) -> dict[str, int]:
+    """Films per split, in the order train, validation, test."""
+    counts = Counter(splits.values())
+    return {name: counts[name] for name in SPLITS}
+
+
+def _order(seed: int, key: str) -> str:
+    return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
+
+
+def _groups(index: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Connected films: by patient, or by equal pixels. Ids within a group, and the groups, are sorted."""
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        leader.setdefault(key, key)
+        while leader[key] != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    for row in index:
+        leader[find(f"patient {row['patient']}")] = find(f"pixels {row['pixels_sha256']}")
+    members: dict[str, list[str]] = defaultdict(list)
+    for row in index:
+        members[find(f"patient {row['patient']}")].append(row["id"])
+    return sorted(sorted(group) for group in members.values())
+
+
+def _proportions(groups: Sequence[list[str]], shares: Mapping[str, float]) -> dict[str, str]:
+    """Divide groups by the shares: counts by largest remainder, test filled first, then validation, then train."""
+    films = sum(len(group) for group in groups)
+    total = sum(shares.values())
+    exact = {name: films * share / total for name, share in shares.items()}
+    wanted = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: wanted[name] - exact[name])
+    for name in by_remainder[: films - sum(wanted.values())]:
+        wanted[name] += 1
+    splits: dict[str, str] = {}
+    for group in groups:
+        # Exact where every group is one film; a larger group that straddles a border stays whole.
+        name = next(name for name in reversed(SPLITS) if wanted.get(name, 0) > 0)
+        wanted[name] -= len(group)
+        splits |= dict.fromkeys(group, name)
+    return splits
+
+
+def _scr_fold(film_id: str) -> int:
+    number = re.search(r"(\d+)$", film_id)
+    if number is None:
+        raise DataError(
+            f"the SCR folds go by film number, but {film_id!r} ends in none",
+            "choose another dataset.split.rule",
+        )
+    return 1 if int(number.group(1)) % 2 else 2
+
+
+def _given(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule: SplitSection) -> dict[str, str]:
+    given = {row["id"]: row["given_split"] for row in index}
+    without = [film for film, split in given.items() if split is None]
+    if without:
+        raise DataError(
+            f"{len(without)} of {len(given)} films have no given split, for example {without[0]!r}",
+            "sort the films into train, validation and test folders, or choose another rule",
+        )
+    for group in groups:
+        sides = {given[film] for film in group}
+        if len(sides) > 1:
+            raise DataError(
+                f"the given split divides one patient: {', '.join(group[:3])} lie in {', '.join(sorted(sides))}",
+                "move the films to one side, or choose another rule",
+            )
+    if "validation" in given.values():
+        return given
+    # Many archives come with train and test only: validation is then taken from train.
+    train = [group for group in groups if given[group[0]] == "train"]
+    share = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
+    return given | _proportions(train, share)

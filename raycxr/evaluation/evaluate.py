@@ -1,0 +1,230 @@
+"""Measure a bundle on a split of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raycxr.config.sections import Config, EvaluateSection
+from raycxr.dataset.films import Films, SplitIndex, open_splits, shard_paths
+from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.dataset.split import SPLITS
+from raycxr.errors import DataError, UsageError
+from raycxr.evaluation.truth import OriginalMasks, exclusive
+from raycxr.metrics.overlap import dice, iou, label_accuracy, pixel_accuracy
+from raycxr.metrics.surface import surface_distances
+from raycxr.postprocess.threshold import argmax_labels, threshold
+from raycxr.storage.location import Location
+from raycxr.training.bundle import load_model
+from raycxr.training.compute import Compute, choose_compute
+from raycxr.training.target import TargetKind, normalise
+from raycxr.xray.mask import unpack_bits
+from raycxr.xray.resize import undo_letterbox
+
+
+@dataclass(frozen=True)
+class FilmResult:
+    """One film: metric -> class -> value, and what a picture of it needs, at the size of the data set."""
+
+    id: str
+    patient: str
+    values: dict[str, dict[str, float]]
+    image: NDArray[Any]
+    predicted: NDArray[np.bool_]
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All films of one split of one data set."""
+
+    dataset: str
+    dataset_id: str
+    split: str
+    classes: tuple[str, ...]
+    unit: str
+    films: list[FilmResult] = field(default_factory=list)
+
+
+def evaluate_bundle(
+    location: Location,
+    dataset: str | None,
+    split: str,
+    section: EvaluateSection | None,
+    progress: Callable[[int], object],
+) -> Evaluation:
+    """Predict every annotated film of a split and compare it with its masks.
+
+    Parameters
+    ----------
+    location : Location
+        The bundle.
+    dataset : str or None
+        URI of the data set; None for the one that the model was trained on.
+    split : str
+        train, validation, test, or all.
+    section : EvaluateSection or None
+        Settings in place of the bundle's own.
+    progress : callable
+        Called with the number of films done.
+
+    Raises
+    ------
+    DataError
+        The data set is damaged, has no such film, or none of the model's classes.
+    """
+    model, target, bundle = load_model(location)
+    section = section or bundle.config.evaluate
+    splits = _open(bundle.config, dataset)
+    rows = _rows(splits, split)
+    size = splits.manifest.geometry.size
+    if size != bundle.size:
+        raise DataError(
+            f"{splits.location} holds films of {size} pixels, the model was trained at {bundle.size}",
+            f"ingest the films with ingest.size={bundle.size}",
+        )
+    classes = tuple(name for name in target.classes if name in splits.manifest.classes)
+    if not classes:
+        raise DataError(
+            f"{splits.location} has none of the model's classes {', '.join(target.classes)}",
+            f"it has {', '.join(splits.manifest.classes)}: name them alike in ingest.classes",
+        )
+    compute = choose_compute(bundle.config.train, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    measure = _Measure(splits, target, classes, bundle.thresholds, bundle.config.dataset.precedence, section)
+    evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows))
+    predictions = _predict(compute.place(model), rows, splits, compute, target, section, bundle.config.dataset.cache)
+    for row, (image, field_, probabilities) in zip(rows, predictions, strict=True):
+        evaluation.films.append(measure.film(row, image, field_, probabilities, evaluation.unit))
+        progress(1)
+    return evaluation
+
+
+def _open(config: Config, dataset: str | None) -> SplitIndex:
+    """The run's own data set with the run's split rule, another one with its own."""
+    if dataset is None or (config.dataset_uri is not None and Location(dataset) == Location(config.dataset_uri)):
+        return open_splits(config)
+    section = config.dataset.model_copy(update={"uri": dataset, "split": None})
+    return open_splits(config.model_copy(update={"dataset": section}))
+
+
+def _rows(splits: SplitIndex, split: str) -> list[dict[str, Any]]:
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"split {split!r} is unknown", f"choose {', '.join(SPLITS)} or all")
+    names = SPLITS if split == "all" else (split,)
+    rows = sorted((row for name in names for row in splits.annotated(name)), key=lambda row: (row["shard"], row["row"]))
+    if not rows:
+        raise DataError(f"the {split} split of {splits.location} has no annotated film", "choose another --split")
+    return rows
+
+
+def _unit(rows: list[dict[str, Any]]) -> str:
+    return "mm" if all(row["spacing_mm"] for row in rows) else "pixels"
+
+
+@torch.no_grad()
+def _predict(
+    model: torch.nn.Module,
+    rows: list[dict[str, Any]],
+    splits: SplitIndex,
+    compute: Compute,
+    target: TargetKind,
+    section: EvaluateSection,
+    cache: str | None,
+) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32]]]:
+    """Film, bit field and probabilities (channels, S, S) of every row, in order."""
+    films = Films(rows, shard_paths(splits, cache), None)
+    sampler = EvaluationSampler(len(rows), section.batch_size, 0, 1)
+    workers = min(2, available_cpus() - 1)
+    for batch in make_loader(films, sampler, workers, compute.device.type == "cuda"):
+        images = normalise(batch.images.to(compute.device))
+        with compute.autocast():
+            logits = model(images)
+        probabilities = target.activate(logits).cpu().numpy()
+        for position in range(len(batch)):
+            yield batch.images[position].numpy(), batch.fields[position].numpy(), probabilities[position]
+
+
+class _Measure:
+    """Turns probabilities into masks and compares them with the truth."""
+
+    def __init__(
+        self,
+        splits: SplitIndex,
+        target: TargetKind,
+        classes: tuple[str, ...],
+        thresholds: dict[str, float],
+        precedence: tuple[str, ...] | None,
+        section: EvaluateSection,
+    ) -> None:
+        self.originals = OriginalMasks(splits) if section.resolution == "original" else None
+        self.size = splits.manifest.geometry.size
+        self.target, self.classes, self.section = target, classes, section
+        self.thresholds = [thresholds[name] for name in target.classes]
+        self.precedence = precedence or target.classes
+        self.of_dataset = [splits.manifest.classes.index(name) for name in classes]
+        self.of_model = [target.classes.index(name) for name in classes]
+        self.dataset_classes = len(splits.manifest.classes)
+
+    def film(
+        self,
+        row: dict[str, Any],
+        image: NDArray[Any],
+        small_field: NDArray[np.uint8],
+        probabilities: NDArray[np.float32],
+        unit: str,
+    ) -> FilmResult:
+        small_truth, small_prediction = self._truth(small_field), self._masks(probabilities)
+        if self.originals is None:
+            truth, prediction = small_truth, small_prediction
+        else:
+            truth = self._truth(self.originals.read(row))
+            # Probabilities are enlarged, not masks: an outline may then pass between the pixels of the network.
+            prediction = self._masks(undo_letterbox(probabilities, *truth.shape[1:]))
+        values = self._overlap(prediction, truth)
+        if self.section.surface_distances:
+            values |= self._surface(prediction, truth, self._spacing(row, truth.shape) if unit == "mm" else 1.0)
+        return FilmResult(row["id"], row["patient"], values, image, small_prediction, small_truth)
+
+    def _truth(self, field_: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        masks = unpack_bits(field_, self.dataset_classes)[self.of_dataset]
+        return exclusive(masks, self.classes, self.precedence) if self.target.name == "multiclass" else masks
+
+    def _masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
+        if self.target.name == "multiclass":
+            labels = argmax_labels(probabilities)
+            return np.stack([labels == position + 1 for position in self.of_model])
+        return threshold(probabilities, self.thresholds)[self.of_model]
+
+    def _overlap(self, prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+        values = {}
+        for name, function in {"dice": dice, "iou": iou, "pixel_accuracy": pixel_accuracy}.items():
+            values[name] = _by_class(self.classes, [float(value) for value in function(prediction, truth)])
+        values["label_accuracy"] = {"mean": label_accuracy(prediction, truth)}
+        return values
+
+    def _surface(
+        self, prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: float
+    ) -> dict[str, dict[str, float]]:
+        distances = [surface_distances(p, t, (spacing, spacing)) for p, t in zip(prediction, truth, strict=True)]
+        return {
+            "hd95": _by_class(self.classes, [distance.hd95 for distance in distances]),
+            "assd": _by_class(self.classes, [distance.assd for distance in distances]),
+        }
+
+    def _spacing(self, row: dict[str, Any], shape: tuple[int, ...]) -> float:
+        """Millimetres per pixel of the compared masks."""
+        if self.originals is None:
+            return float(row["spacing_mm"] * max(row["height"], row["width"]) / self.size)
+        return float(row["spacing_mm"] * row["width"] / shape[2])
+
+
+def _by_class(classes: tuple[str, ...], values: list[float]) -> dict[str, float]:
+    """Values by class, and their mean over the classes for which they are defined."""
+    defined = [value for value in values if value == value]
+    mean = sum(defined) / len(defined) if defined else float("nan")
+    return dict(zip(classes, values, strict=True)) | {"mean": mean}

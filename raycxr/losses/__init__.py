@@ -1,0 +1,1 @@
+"""Losses on logits: a pure function and a small module each, and their weighted sum."""

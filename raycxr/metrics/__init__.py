@@ -1,0 +1,1 @@
+"""Agreement between predicted and true masks, per image and class, and its interval over images."""

@@ -1,0 +1,100 @@
+"""Distances between the surfaces of a predicted and a true mask.
+
+The surface of a mask are its pixels with a background pixel, or the border of the image, among their four
+neighbours. Each surface pixel of one mask has a distance to the nearest surface pixel of the other, between
+pixel centres, in the unit of the spacing (1: pixels).
+
+* HD95 is the larger of the 95th percentiles of the two directions (linear interpolation), as in MONAI and
+  "Metrics Reloaded" (Maier-Hein 2024); MedPy takes the percentile of both directions pooled.
+* ASSD is the mean over the surface pixels of both masks together, as in Heimann 2009 and MONAI; MedPy takes
+  the mean of the means of the two directions, which "Metrics Reloaded" calls MASD.
+
+Where both masks are empty each distance is 0; where one is, it is not defined: NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distance of every surface pixel of one mask to the other's surface; infinite where that one is empty.
+
+    Attributes
+    ----------
+    of_prediction, of_truth : float64 (N,), (M,)
+        One value per surface pixel of the predicted and of the true mask; none for an empty mask.
+    """
+
+    of_prediction: NDArray[np.float64]
+    of_truth: NDArray[np.float64]
+
+    @property
+    def hd95(self) -> float:
+        """95th percentile Hausdorff distance."""
+        if self._empty:
+            return self._undefined
+        return float(max(np.percentile(self.of_prediction, 95), np.percentile(self.of_truth, 95)))
+
+    @property
+    def assd(self) -> float:
+        """Average symmetric surface distance."""
+        if self._empty:
+            return self._undefined
+        return float((self.of_prediction.sum() + self.of_truth.sum()) / (self.of_prediction.size + self.of_truth.size))
+
+    @property
+    def _empty(self) -> bool:
+        return self.of_prediction.size == 0 or self.of_truth.size == 0
+
+    @property
+    def _undefined(self) -> float:
+        return 0.0 if self.of_prediction.size == self.of_truth.size else float("nan")
+
+
+def surface_distances(
+    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: tuple[float, float] = (1.0, 1.0)
+) -> SurfaceDistances:
+    """Return the distances between the surfaces of two boolean masks (H, W).
+
+    Parameters
+    ----------
+    prediction, truth : boolean (H, W)
+        Masks of one structure.
+    spacing : (float, float)
+        Distance between rows and between columns, above 0, such as millimetres per pixel.
+    """
+    if prediction.shape != truth.shape or truth.ndim != 2:
+        raise ValueError(f"masks must be (H, W) and alike, got {prediction.shape} and {truth.shape}")
+    if prediction.dtype != np.bool_ or truth.dtype != np.bool_:
+        raise ValueError(f"masks must be boolean, got {prediction.dtype} and {truth.dtype}")
+    if min(spacing) <= 0:
+        raise ValueError(f"spacing must be above 0, got {spacing}")
+    of_prediction = surface_pixels(prediction) * np.asarray(spacing)
+    of_truth = surface_pixels(truth) * np.asarray(spacing)
+    return SurfaceDistances(_nearest(of_prediction, of_truth), _nearest(of_truth, of_prediction))
+
+
+def surface_pixels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return row and column (N, 2) of the surface pixels of a boolean mask (H, W), in row order."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return np.empty((0, 2), np.int64)
+    top, left = rows[0], columns[0]
+    inside = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1)
+    interior = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    pixels: NDArray[np.int64] = np.argwhere(inside[1:-1, 1:-1] & ~interior) + np.array([top, left])
+    return pixels
+
+
+def _nearest(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    if others.size == 0:
+        return np.full(len(points), np.inf)
+    # A tree over some thousand surface points is ten times as fast as a distance transform of all pixels.
+    distances: NDArray[np.float64] = KDTree(others).query(points)[0]
+    return distances

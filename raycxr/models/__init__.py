@@ -1,0 +1,1 @@
+"""Networks: logits out, one class or builder per architecture."""

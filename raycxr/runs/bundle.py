@@ -1,0 +1,96 @@
+"""A bundle: a trained model as files that any program can read and verify, without pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raycxr.config.load import check_config
+from raycxr.config.sections import Config
+from raycxr.errors import DataError
+from raycxr.runs.record import BEST
+from raycxr.storage.location import Location
+from raycxr.storage.publish import fetch_verified, publish, read_marker
+
+MARKER = "bundle.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.yaml"
+METRICS = "metrics.json"
+POSTPROCESS = "postprocess.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle says of itself; the weights stay where they are."""
+
+    location: Location
+    config: Config
+    classes: tuple[str, ...]
+    size: int
+    epoch: int
+    metrics: dict[str, Any]
+    thresholds: dict[str, float]
+
+
+def write_bundle(
+    destination: Location,
+    weights: bytes | Path,
+    config_yaml: str,
+    metrics: Mapping[str, Any],
+    postprocess: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Publish a bundle: `bundle.json` with the sha256 of every file is written last."""
+    files: dict[str, bytes | Path] = {
+        WEIGHTS: weights,
+        CONFIG: config_yaml.encode(),
+        METRICS: json.dumps(metrics, indent=2).encode(),
+        POSTPROCESS: json.dumps(postprocess, indent=2).encode(),
+        CARD: card.encode(),
+    }
+    publish(files, destination, MARKER, {"format": "raycxr-bundle", "format_version": 1})
+
+
+def find_bundle(uri: str) -> Location:
+    """Location of the bundle of a run (its `best/`), or of a bundle itself.
+
+    Raises
+    ------
+    DataError
+        There is neither.
+    """
+    place = Location(uri)
+    for candidate in (place, place / BEST):
+        if (candidate / MARKER).exists():
+            return candidate
+    raise DataError(f"{uri} is neither a bundle nor a run with a finished epoch: no {MARKER}", "see raycxr runs URI")
+
+
+def read_bundle(location: Location) -> Bundle:
+    """Read everything but the weights."""
+    marker = read_marker(location, MARKER)
+    if marker.get("format") != "raycxr-bundle" or marker.get("format_version") != 1:
+        raise DataError(f"{location / MARKER} is not a bundle that this raycxr reads", "use the raycxr that wrote it")
+    values = yaml.safe_load((location / CONFIG).read_text())
+    metrics = json.loads((location / METRICS).read_text())
+    postprocess = json.loads((location / POSTPROCESS).read_text())
+    return Bundle(
+        location,
+        check_config(values, str(location / CONFIG)),
+        tuple(postprocess["classes"]),
+        int(postprocess["size"]),
+        int(metrics["epoch"]),
+        metrics["metrics"],
+        dict(postprocess["thresholds"]),
+    )
+
+
+def pull_bundle(location: Location, destination: Path) -> None:
+    """Copy a bundle, verifying every checksum; the destination appears whole or not at all."""
+    fetch_verified(location, MARKER, destination)

@@ -1,0 +1,158 @@
+"""`run.json` and `history.jsonl`: what a run is, how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import raycxr
+from raycxr.config.sections import Config
+from raycxr.errors import DataError, TrainingError
+from raycxr.storage.location import Location
+
+RECORD = "run.json"
+HISTORY = "history.jsonl"
+BEST = "best"
+# Sections and keys that may differ when a run is resumed: they do not change what is learned.
+RESUMABLE = ("storage", "resources", "tracking", "evaluate", "ingest", "dataset.uri", "dataset.cache", "train.name",
+             "train.loader_workers", "train.num_to_keep")  # fmt: skip
+VERSIONED = ("torch", "ray", "segmentation-models-pytorch", "albumentations", "numpy")
+
+
+def start_record(run: Location, config: Config, dataset: Mapping[str, Any], world_size: int) -> None:
+    """Claim a run's folder.
+
+    Parameters
+    ----------
+    dataset : mapping
+        `uri`, `id`, `classes`, `splits` (name -> films).
+
+    Raises
+    ------
+    TrainingError
+        The run exists.
+    """
+    if (run / RECORD).exists():
+        raise TrainingError(f"run {run} exists", f"choose another train.name, or continue it with --resume {run.name}")
+    record = {
+        "run": run.name,
+        "status": "running",
+        "created": now(),
+        "raycxr": raycxr.__version__,
+        "git": _git_revision(),
+        "seed": config.train.seed,
+        "world_size": world_size,
+        "dataset": dict(dataset),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "config": config.model_dump(mode="json"),
+    }
+    (run / RECORD).write_text(json.dumps(record, indent=2))
+
+
+def resume_record(run: Location, config: Config, dataset: Mapping[str, Any], world_size: int) -> None:
+    """Reopen a run after checking that it is still the same experiment.
+
+    Raises
+    ------
+    TrainingError
+        There is no such run, or it was made with another configuration, data set or split.
+    """
+    if not (run / RECORD).exists():
+        raise TrainingError(f"there is no run {run} to resume", f"see raycxr runs {run.parent}")
+    record = read_record(run)
+    if record["dataset"]["id"] != dataset["id"]:
+        raise TrainingError(
+            f"run {run.name} was trained on data set {record['dataset']['id']}, dataset.uri holds {dataset['id']}",
+            "restore that data set, or start a new run",
+        )
+    different = sorted(_differences(record["config"], config.model_dump(mode="json"), ""))
+    if different:
+        raise TrainingError(
+            f"run {run.name} was started with other settings: {', '.join(different)}",
+            "give the same, or start a new run",
+        )
+    if record["world_size"] != world_size:
+        record["resumed_world_size"] = world_size
+    _finish(run, record, "running", None)
+
+
+def finish_record(run: Location, status: str, reason: str | None = None) -> None:
+    """Write how a run ended: `finished`, or `failed` with the reason in one line."""
+    _finish(run, read_record(run), status, reason)
+
+
+def read_record(run: Location) -> dict[str, Any]:
+    """Read `run.json`."""
+    try:
+        record = json.loads((run / RECORD).read_text())
+    except ValueError:
+        raise DataError(f"{run / RECORD} is not valid JSON", "restore it") from None
+    if not isinstance(record, dict) or "status" not in record:
+        raise DataError(f"{run / RECORD} is not the record of a run", "restore it")
+    return record
+
+
+def read_history(run: Location) -> list[dict[str, Any]]:
+    """One entry per finished epoch, in order."""
+    place = run / HISTORY
+    if not place.exists():
+        return []
+    return [json.loads(line) for line in place.read_text().splitlines() if line.strip()]
+
+
+def write_history(run: Location, entries: list[dict[str, Any]]) -> None:
+    """Replace the history: object storage cannot append, and a history is a few kilobytes."""
+    (run / HISTORY).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def now() -> str:
+    """Time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _finish(run: Location, record: dict[str, Any], status: str, reason: str | None) -> None:
+    record["status"], record["updated"] = status, now()
+    record.pop("reason", None)
+    if reason is not None:
+        record["reason"] = reason
+    (run / RECORD).write_text(json.dumps(record, indent=2))
+
+
+def _differences(old: Any, new: Any, where: str) -> list[str]:
+    if where in RESUMABLE:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = set(old) | set(new)
+        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+    return [] if old == new else [where]
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in VERSIONED}
+
+
+def _git_revision() -> str | None:
+    """Commit of the source tree that is running, with `+changes` where files differ; None for an installed package."""
+    revision = os.environ.get("RAYCXR_GIT_REVISION")
+    if revision:
+        return revision
+    root = Path(raycxr.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,0 +1,134 @@
+"""Files of this machine: every write goes to a hidden neighbour first and is moved into place whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from raycxr.storage.failures import local_failures
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.fs
+
+TEMPORARY_PREFIX = ".part-"
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """The operations of `raycxr.storage.location.Location` on a local path."""
+
+    path: Path
+
+    def read_bytes(self) -> bytes:
+        """Return the whole file."""
+        with local_failures("read", self.path):
+            return self.path.read_bytes()
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write or replace the file, atomically."""
+        with local_failures("write", self.path), replacing(self.path) as file:
+            file.write(data)
+
+    def is_file(self) -> bool:
+        """Whether there is a file."""
+        with local_failures("read", self.path):
+            return self.path.is_file()
+
+    def is_dir(self) -> bool:
+        """Whether there is a folder."""
+        with local_failures("read", self.path):
+            return self.path.is_dir()
+
+    def size(self) -> int:
+        """Return the size of the file in bytes."""
+        with local_failures("read", self.path):
+            if self.path.is_dir():
+                raise IsADirectoryError(21, "is a folder")
+            return self.path.stat().st_size
+
+    def list_names(self) -> list[str]:
+        """Return the names directly inside, sorted."""
+        with local_failures("list", self.path):
+            return sorted(entry.name for entry in self.path.iterdir())
+
+    def walk_names(self) -> Iterator[str]:
+        """Yield the relative names of all files below, in the order in which S3 sorts the same names as keys."""
+        with local_failures("list", self.path), os.scandir(self.path) as found:
+            entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in found)
+        for name in entries:
+            if name.endswith("/"):
+                yield from (f"{name}{below}" for below in LocalStore(self.path / name).walk_names())
+            else:
+                yield name
+
+    def delete(self) -> None:
+        """Delete the file, if there is one."""
+        with local_failures("delete", self.path):
+            self.path.unlink(missing_ok=True)
+
+    def delete_tree(self) -> None:
+        """Delete the folder with everything below, if there is one."""
+        with local_failures("delete", self.path):
+            if self.path.is_dir():
+                shutil.rmtree(self.path)
+
+    def copy_from(self, local: Path) -> None:
+        """Write or replace the file with the content of another local file."""
+        with (
+            local_failures("read", local),
+            local.open("rb") as source,
+            local_failures("write", self.path),
+            replacing(self.path) as file,
+        ):
+            shutil.copyfileobj(source, file, _COPY_BYTES)
+
+    def copy_to(self, local: Path) -> None:
+        """Copy the file to another local path and check its size."""
+        LocalStore(local).copy_from(self.path)
+
+    def open_input(self) -> pyarrow.NativeFile:
+        """Open the file for random access."""
+        import pyarrow
+
+        with local_failures("read", self.path):
+            return pyarrow.OSFile(str(self.path), "rb")
+
+    def filesystem(self) -> tuple[pyarrow.fs.FileSystem, str]:
+        """Return pyarrow's file system of this machine and the absolute path."""
+        import pyarrow.fs
+
+        return pyarrow.fs.LocalFileSystem(), str(self.path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a hidden file beside `path` that takes its place when the body ends well, else vanishes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

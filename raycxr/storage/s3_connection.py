@@ -1,0 +1,178 @@
+"""This process's connection to S3: credentials that stay valid, and outages that are outlasted.
+
+* Credentials come from botocore's own chain alone (environment, profile, web identity of a pod, role of the
+  instance). Those that botocore can refresh are refreshed by it; where a server refuses the ones in use, the
+  chain is read again, and only if it holds others is the request repeated.
+* Endpoint, region and profile are the ones that the ``AWS_*`` variables and the AWS configuration name.
+* What passes (no connection, 5xx, throttling) is repeated until `patience` ends; what does not (no bucket, no
+  key, no right) fails at once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import boto3.session
+from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from raycxr.storage.s3_answer import answer_of
+
+Result = TypeVar("Result")
+
+_AMAZON = re.compile(r"^s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?$")
+_LONGEST_PAUSE = 8.0
+_patience: ContextVar[float] = ContextVar("patience", default=90.0)
+
+
+class Connection:
+    """A client with the credentials and the address that it was made for.
+
+    Attributes
+    ----------
+    client : object
+        boto3's S3 client: safe for threads, not for forked processes.
+    endpoint : str
+        URL of a server other than Amazon's, else an empty string.
+    region : str
+        Region of the requests; ``us-east-1`` where none is configured.
+    """
+
+    def __init__(self) -> None:
+        # botocore itself does not know AWS_REGION, which the other SDKs read and EKS sets.
+        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
+        self.region = session.region_name or "us-east-1"
+        self._credentials = session.get_credentials()
+        # botocore takes path-style addresses for any endpoint that is given, unless configured otherwise.
+        self.client: Any = session.client(
+            "s3",
+            region_name=self.region,
+            config=Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=60),
+        )
+        url = str(self.client.meta.endpoint_url)
+        self.endpoint = "" if _AMAZON.match(urlsplit(url).hostname or "") else url
+        self._regions: dict[str, str] = {}
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """Return the credentials that are valid now, refreshed by botocore if they are about to expire."""
+        if self._credentials is None:
+            raise NoCredentialsError
+        return self._credentials.get_frozen_credentials()
+
+    def region_of(self, bucket: str) -> str:
+        """Return the region that serves a bucket: boto3 finds it by itself, pyarrow must be told."""
+        if self.endpoint:
+            return self.region
+        if bucket not in self._regions:
+            try:
+                answer = self.client.head_bucket(Bucket=bucket)
+            except ClientError as error:  # the refusal names the region too
+                answer = error.response
+            headers = answer["ResponseMetadata"]["HTTPHeaders"]
+            self._regions[bucket] = headers.get("x-amz-bucket-region", self.region)
+        return self._regions[bucket]
+
+
+class _Current:
+    """The connection in use, with what it depends on."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Connection | None = None
+        self.key: tuple[object, ...] = ()
+
+
+_current = _Current()
+
+
+def _forget() -> None:
+    """Leave the parent's sockets and a lock that may be held for ever to the parent."""
+    global _current
+    _current = _Current()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def connection() -> Connection:
+    """Return this process's connection; a new one after a fork or a change of an ``AWS_*`` variable."""
+    key = (os.getpid(), *sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    with _current.lock:
+        if _current.connection is None or _current.key != key:
+            _current.connection, _current.key = Connection(), key
+        return _current.connection
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Within the body, give an outage up after so many seconds (90 elsewhere)."""
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def attempt(action: str, uri: str, request: Callable[[Connection], Result]) -> Result:
+    """Return what `request` returns, repeated while it fails in a way that passes.
+
+    Parameters
+    ----------
+    action : str
+        What it does, for the message: ``"read"``, ``"write"``, ``"list"`` or ``"delete"``.
+    uri : str
+        The location, for the message.
+    request : callable
+        Makes its whole request anew at each call, with the connection that it is given.
+
+    Raises
+    ------
+    StorageError
+        For every failure that S3, or the way to it, answers; other errors pass through.
+    """
+    outage_began = 0.0
+    pause = 0.25
+    renewed = False
+    while True:
+        used: Connection | None = None
+        try:
+            used = connection()
+            return request(used)
+        except (BotoCoreError, ClientError, OSError) as error:  # pyarrow's are OSErrors
+            answer = answer_of(error)
+            if answer is None:
+                raise
+            failure = error
+        if answer.refuses_credentials and used is not None and not renewed:
+            renewed = True
+            if _renew(used):
+                continue
+        now = time.monotonic()
+        outage_began = outage_began or now
+        if not answer.passes or now - outage_began > _patience.get():
+            raise answer.as_error(action, uri, used.endpoint if used else "") from failure
+        # Random, so that the workers of a cluster do not all return at the same moment.
+        time.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _renew(refused: Connection) -> bool:
+    """Read the chain of credentials again; whether it now holds others than the refused ones."""
+    with _current.lock:
+        if _current.connection is not refused:
+            return True  # another thread was faster
+        fresh = Connection()
+        if fresh.credentials() == refused.credentials():
+            return False
+        _current.connection = fresh
+        return True

@@ -1,0 +1,92 @@
+"""Trained models as bundles, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from raycxr.config.load import to_yaml
+from raycxr.config.sections import Config, ModelSection
+from raycxr.dataset.films import SplitIndex
+from raycxr.dataset.split import split_counts
+from raycxr.errors import DataError
+from raycxr.models.choices import build_model
+from raycxr.runs.bundle import WEIGHTS, Bundle, read_bundle, write_bundle
+from raycxr.storage.location import Location
+from raycxr.training.target import TargetKind, target_kind
+
+
+def save_bundle(
+    destination: Location,
+    weights: Mapping[str, torch.Tensor],
+    metrics: Mapping[str, Any],
+    config: Config,
+    target: TargetKind,
+    splits: SplitIndex,
+) -> None:
+    """Publish weights with everything that is needed to use them."""
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    postprocess = {
+        "classes": list(target.classes),
+        "target": target.name,
+        "size": splits.manifest.geometry.size,
+        "intensity": splits.manifest.intensity.model_dump(),
+        "thresholds": dict.fromkeys(target.classes, config.evaluate.threshold),
+    }
+    card = model_card(metrics, config, target, splits)
+    write_bundle(destination, save(contiguous), to_yaml(config), metrics, postprocess, card)
+
+
+def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]:
+    """Network of a bundle in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    DataError
+        The weights do not belong to the configuration.
+    """
+    bundle = read_bundle(location)
+    target = target_kind(bundle.config.dataset, bundle.classes)
+    # The bundle carries all weights: those that training started from are not fetched again.
+    settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))
+    model = build_model(settings, 1, target.channels)
+    try:
+        model.load_state_dict(load((location / WEIGHTS).read_bytes()))
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"{location / WEIGHTS} does not fit its configuration: {first}", "pull the bundle again"
+        ) from None
+    return model.eval(), target, bundle
+
+
+def model_card(metrics: Mapping[str, Any], config: Config, target: TargetKind, splits: SplitIndex) -> str:
+    """README of a bundle: what it is, what it was trained on, how well it did, what it is not."""
+    name = config.model.name if config.model.name != "unet" else f"unet with a {config.model.encoder} encoder"
+    rows = "\n".join(
+        f"| {structure} | {metrics['metrics']['dice'][structure]:.4f} | {metrics['metrics']['iou'][structure]:.4f} |"
+        for structure in (*target.classes, "mean")
+    )
+    counts = split_counts({row["id"]: split for split, films in splits.rows.items() for row in films})
+    return f"""# {name} for chest radiographs
+
+Segments {", ".join(target.classes)} ({target.name}) in frontal chest radiographs of {splits.manifest.geometry.size} x \
+{splits.manifest.geometry.size} pixels, displayed as usual (lungs dark).
+
+Trained on data set `{splits.manifest.id}` ({splits.manifest.source}, {splits.manifest.counts.images} films): \
+{", ".join(f"{count} {split}" for split, count in counts.items())}, seed {config.train.seed}. \
+Best of the epochs by validation {config.train.metric}: epoch {metrics["epoch"]}.
+
+| structure | Dice | IoU |
+|---|---|---|
+{rows}
+
+Validation films, at the size of the data set; `raycxr evaluate` measures the test films at their original size.
+
+`model.safetensors` holds the weights, `config.yaml` the whole configuration, `postprocess.json` classes, thresholds and
+the grey-level rule, `metrics.json` the figures above, `bundle.json` the sha256 of each file. Made by raycxr, for \
+research: not a medical device.
+"""

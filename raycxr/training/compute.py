@@ -1,0 +1,59 @@
+"""Where and in which precision a worker computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from raycxr.config.sections import TrainSection
+from raycxr.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Device, autocast type (None: float32 throughout) and memory format."""
+
+    device: torch.device
+    autocast_dtype: torch.dtype | None
+    channels_last: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of the forward pass."""
+        dtype = self.autocast_dtype or torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.autocast_dtype is not None)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device, in the memory format that convolutions prefer."""
+        if self.channels_last:
+            return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return model.to(self.device)
+
+
+def choose_compute(section: TrainSection, device: torch.device) -> Compute:
+    """Follow the configuration's precision on this device.
+
+    Raises
+    ------
+    ConfigurationError
+        fp16 on a CPU, where it has no fast kernels.
+    """
+    if section.precision == "fp16" and device.type == "cpu":
+        raise ConfigurationError("train.precision = 'fp16' needs a GPU", "choose auto, bf16 or fp32")
+    dtype = {
+        "auto": torch.bfloat16 if has_fast_bfloat16(device) else None,
+        "bf16": torch.bfloat16,
+        "fp16": torch.float16,
+        "fp32": None,
+    }[section.precision]
+    return Compute(device, dtype, section.channels_last)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; elsewhere autocast would only be slower."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

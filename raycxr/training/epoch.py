@@ -1,0 +1,138 @@
+"""One pass over the training films, and one over the validation films."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raycxr.dataset.films import Batch
+from raycxr.errors import TrainingError
+from raycxr.losses.weighted_sum import WeightedSum
+from raycxr.metrics.counts import OverlapSums
+from raycxr.training.compute import Compute
+from raycxr.training.session import Session
+from raycxr.training.state import TrainingState
+from raycxr.training.target import TargetKind, normalise
+
+
+def seed_epoch(seed: int, epoch: int, rank: int) -> None:
+    """Seed torch's generators for one epoch of one worker, so that dropout repeats after a resume."""
+    digest = hashlib.sha256(f"torch:{seed}:{epoch}:{rank}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def train_epoch(
+    state: TrainingState,
+    wrapped: nn.Module,
+    batches: Iterable[Batch],
+    loss: WeightedSum,
+    target: TargetKind,
+    compute: Compute,
+    session: Session,
+    first_step: int,
+    parts: int,
+    clip_norm: float | None,
+) -> dict[str, Any]:
+    """Train on every batch.
+
+    Parameters
+    ----------
+    wrapped : nn.Module
+        `state.model`, with gradients averaged over the workers.
+    batches : iterable of Batch
+        `parts` of them make one optimizer step.
+    first_step : int
+        Optimizer steps of the run before this epoch.
+
+    Returns
+    -------
+    dict
+        `loss`, `loss_parts` (name -> mean before weighting), `lr` and `images`, over all workers.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite any more.
+    """
+    wrapped.train()
+    names = list(loss.weights)
+    sums = torch.zeros(1 + len(names), dtype=torch.float64, device=compute.device)
+    rate = 0.0
+    for number, batch in enumerate(batches):
+        step, part = divmod(number, parts)
+        if part == 0:
+            rate = state.schedule.before_step(first_step + step)
+            state.optimizer.zero_grad(set_to_none=True)
+        images = _network_input(batch, compute)
+        fields = batch.fields.to(compute.device, non_blocking=True)
+        with compute.autocast():
+            logits = wrapped(images)
+        values = loss.parts(logits.float(), target.targets(fields))
+        scaled: Tensor = state.scaler.scale(loss.total(values) / parts)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        sums[0] += len(batch)
+        sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(batch)
+        if part == parts - 1:
+            _step(state, clip_norm)
+            session.progress.step()
+    sums = session.add_up(sums)
+    images_seen, *totals = sums.tolist()
+    means = {name: value / images_seen for name, value in zip(names, totals, strict=True)}
+    total = sum(loss.weights[name] * value for name, value in means.items())
+    if not torch.isfinite(torch.tensor(total)):
+        raise TrainingError(
+            f"the loss became {total} in epoch {state.progress.epoch + 1}",
+            "lower optimizer.lr, set optimizer.clip_norm, or set train.precision=fp32",
+        )
+    return {"loss": total, "loss_parts": means, "lr": rate, "images": int(images_seen)}
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: WeightedSum,
+    target: TargetKind,
+    compute: Compute,
+    session: Session,
+) -> dict[str, Any]:
+    """Loss and overlap on every film exactly once, over all workers.
+
+    Returns
+    -------
+    dict
+        `loss`, `dice`, `iou`, `pixel_accuracy` (class -> mean over films, and `mean`) and `images`.
+    """
+    model.eval()
+    overlap = OverlapSums(len(target.classes), compute.device)
+    loss_sum = torch.zeros(1, dtype=torch.float64, device=compute.device)
+    for batch in batches:
+        fields = batch.fields.to(compute.device, non_blocking=True)
+        with compute.autocast():
+            logits = model(_network_input(batch, compute))
+        loss_sum += loss(logits.float(), target.targets(fields)).double() * len(batch)
+        overlap.update(target.predict(target.activate(logits)), target.split(fields))
+    totals = session.add_up(torch.cat([loss_sum, overlap.totals]))
+    images = int(totals[1].item())
+    metrics: dict[str, Any] = {"loss": totals[0].item() / images}
+    metrics.update(OverlapSums.result(totals[1:], target.classes))
+    return metrics | {"images": images}
+
+
+def _network_input(batch: Batch, compute: Compute) -> Tensor:
+    images = normalise(batch.images.to(compute.device, non_blocking=True))
+    return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images
+
+
+def _step(state: TrainingState, clip_norm: float | None) -> None:
+    if clip_norm is not None:
+        state.scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    if state.average is not None:
+        state.average.update(state.model)

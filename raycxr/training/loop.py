@@ -1,0 +1,194 @@
+"""The training loop: the same on one process without Ray and on every worker of Ray Train."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from raycxr.config.sections import Config
+from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open_splits, shard_paths
+from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
+from raycxr.errors import ConfigurationError
+from raycxr.losses.choices import build_loss
+from raycxr.models.choices import build_model, size_divisor
+from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
+from raycxr.runs.record import now
+from raycxr.storage.location import Location
+from raycxr.training.average import WeightAverage
+from raycxr.training.compute import Compute, choose_compute
+from raycxr.training.epoch import seed_epoch, train_epoch, validate
+from raycxr.training.optimizer import build_optimizer
+from raycxr.training.saver import Saver
+from raycxr.training.schedule import Schedule
+from raycxr.training.session import Session
+from raycxr.training.state import Progress, TrainingState
+from raycxr.training.target import TargetKind, target_kind
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Batches of both splits, and the sampler that has to know the epoch."""
+
+    train_sampler: TrainSampler
+    train: DataLoader[Batch]
+    validation: DataLoader[Batch]
+
+
+def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> TargetKind:
+    """Find what is wrong with a configuration before anything is started.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        Film size, batch size, loss, metric or classes do not fit.
+    """
+    check_trainable(splits)
+    target = target_kind(config.dataset, splits.manifest.classes)
+    build_loss(config.loss, config.dataset.target)
+    size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
+    if size % divisor:
+        raise ConfigurationError(
+            f"films are {size}x{size} pixels, {config.model.name} needs a multiple of {divisor}",
+            f"ingest with ingest.size={max(divisor, size // divisor * divisor)}",
+        )
+    shares = workers * config.train.accumulate
+    if config.train.batch_size % shares:
+        raise ConfigurationError(
+            f"train.batch_size = {config.train.batch_size} cannot be shared by {workers} workers"
+            f" x {config.train.accumulate} accumulation steps",
+            f"choose a multiple of {shares}",
+        )
+    sample = {"loss": 0.0} | {
+        name: dict.fromkeys((*target.classes, "mean"), 0.0) for name in ("dice", "iou", "pixel_accuracy")
+    }
+    if config.train.metric not in [*metric_names(sample | {"label_accuracy": {"mean": 0.0}}), "dice", "iou"]:
+        raise ConfigurationError(
+            f"train.metric = {config.train.metric!r} is not measured",
+            f"choose from {', '.join(metric_names(sample))}",
+        )
+    return target
+
+
+def run_training(config: Config, run: Location, session: Session, cpus: int) -> Progress:
+    """Train one run to its end.
+
+    Parameters
+    ----------
+    config : Config
+        Checked by `check_trainable_config`.
+    run : Location
+        Folder of the run, with its record.
+    session : Session
+        Where this worker stands.
+    cpus : int
+        CPUs of this worker, loading processes included.
+
+    Returns
+    -------
+    Progress
+        The history and the best epoch.
+    """
+    compute = choose_compute(config.train, session.device)
+    torch.set_num_threads(cpus)
+    splits = open_splits(config)
+    loaders = _make_loaders(config, splits, session, compute, cpus)
+    target = target_kind(config.dataset, splits.manifest.classes)
+    loss = build_loss(config.loss, config.dataset.target)
+    mode = default_mode(config.train.metric)
+    steps_per_epoch = len(loaders.train) // config.train.accumulate
+
+    torch.manual_seed(config.train.seed)
+    state = _initial_state(config, target, compute, steps_per_epoch)
+    snapshot = session.latest_checkpoint()
+    if snapshot is not None:
+        state.restore(snapshot)
+    wrapped = session.wrap(state.model)
+    saver = Saver(run, config, target, splits) if session.rank == 0 else None
+    if saver is not None and snapshot is not None:
+        saver.resume(state.progress, snapshot)
+
+    while state.progress.epoch < config.train.epochs and not _is_stale(state.progress, config.train.patience):
+        epoch = state.progress.epoch + 1
+        started = time.perf_counter()
+        session.progress.start(epoch, config.train.epochs, steps_per_epoch)
+        loaders.train_sampler.epoch = epoch
+        seed_epoch(config.train.seed, epoch, session.rank)
+        trained = train_epoch(
+            state, wrapped, loaders.train, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
+            config.train.accumulate, config.optimizer.clip_norm,
+        )  # fmt: skip
+        train_seconds = time.perf_counter() - started
+        metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
+        value = metric_value(metrics, config.train.metric)
+        state.schedule.after_epoch(value)
+        entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
+        entry["seconds"] = round(time.perf_counter() - started, 3)
+        entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
+        copy = state.snapshot() if saver is not None else None
+        session.report(entry, value, copy)
+        if saver is not None and copy is not None:
+            saver.save(entry, copy)
+        session.progress.end(entry, config.train.epochs)
+    session.close()
+    if saver is not None:
+        saver.close()
+    return state.progress
+
+
+def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute: Compute, cpus: int) -> Loaders:
+    paths: list[Path] = shard_paths(splits, config.dataset.cache)
+    train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
+    augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
+    train, parts = config.train, config.train.accumulate
+    sampler = TrainSampler(len(train_rows), train.batch_size, parts, session.rank, session.world_size, train.seed)
+    per_pass = train.batch_size // (parts * session.world_size)
+    validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
+    on_gpu = compute.device.type == "cuda"
+    workers = train.loader_workers if train.loader_workers is not None else default_loader_workers(cpus, on_gpu)
+    return Loaders(
+        sampler,
+        make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
+        make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
+    )
+
+
+def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_per_epoch: int) -> TrainingState:
+    model = compute.place(build_model(config.model, 1, target.channels))
+    optimizer = build_optimizer(config.optimizer, model)
+    mode = default_mode(config.train.metric)
+    schedule = Schedule(config.schedule, optimizer, steps_per_epoch, config.train.epochs, mode)
+    average = None if config.train.ema_decay is None else WeightAverage(model, config.train.ema_decay)
+    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.autocast_dtype == torch.float16)
+    return TrainingState(model, optimizer, schedule, average, scaler, Progress())
+
+
+def _advance(
+    progress: Progress, trained: dict[str, Any], metrics: dict[str, Any], value: float, best: bool
+) -> dict[str, Any]:
+    """Count the epoch and enter it into the history."""
+    progress.epoch += 1
+    entry = {
+        "epoch": progress.epoch,
+        "time": now(),
+        "lr": trained.pop("lr"),
+        "train": trained,
+        "validation": metrics,
+        "best": best,
+    }
+    if best:
+        progress.best_epoch, progress.best_value, progress.best_metrics = progress.epoch, value, metrics
+    progress.history.append(entry)
+    return entry
+
+
+def _is_stale(progress: Progress, patience: int | None) -> bool:
+    """Whether early stopping has run out of patience."""
+    if patience is None or progress.best_epoch is None:
+        return False
+    return progress.epoch - progress.best_epoch >= patience

@@ -1,0 +1,28 @@
+"""Optimizers by name."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer
+
+from raycxr.config.sections import OptimizerSection
+
+
+def build_optimizer(section: OptimizerSection, model: nn.Module) -> Optimizer:
+    """Optimizer over a model's trainable parameters.
+
+    Weight decay leaves biases and normalisation scales alone: they have one dimension, and pulling them to zero
+    costs accuracy without regularising anything.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": section.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if section.name == "adamw":
+        return AdamW(groups, lr=section.lr, betas=section.betas)
+    if section.name == "adam":
+        return Adam(groups, lr=section.lr, betas=section.betas)
+    if section.name == "sgd":
+        return SGD(groups, lr=section.lr, momentum=section.momentum, nesterov=section.momentum > 0)
+    return Adadelta(groups, lr=section.lr, rho=section.rho)

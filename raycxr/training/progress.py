@@ -1,0 +1,82 @@
+"""How a run shows itself: a bar within the epoch on a terminal, and one line per epoch everywhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+
+class EpochProgress(Protocol):
+    """Shown by rank 0 while it trains."""
+
+    def start(self, epoch: int, epochs: int, steps: int) -> None:
+        """An epoch begins."""
+
+    def step(self) -> None:
+        """A step is done."""
+
+    def end(self, entry: Mapping[str, Any], epochs: int) -> None:
+        """The epoch is done, with its entry of the history."""
+
+
+class TerminalProgress:
+    """On this process's standard error."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm[Any] | None = None
+
+    def start(self, epoch: int, epochs: int, steps: int) -> None:
+        """Open the bar, on a terminal only."""
+        self.bar = tqdm(
+            total=steps,
+            desc=f"epoch {epoch}/{epochs}",
+            unit="step",
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def step(self) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            self.bar.update()
+
+    def move_to(self, step: int) -> None:
+        """Move the bar to a step, counted from 0."""
+        if self.bar is not None:
+            self.bar.n = step
+            self.bar.refresh()
+
+    def end(self, entry: Mapping[str, Any], epochs: int) -> None:
+        """Replace the bar by the epoch's line."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        print(epoch_line(entry, epochs), file=sys.stderr, flush=True)
+
+
+class SilentProgress:
+    """Of every rank but the first."""
+
+    def start(self, epoch: int, epochs: int, steps: int) -> None:
+        """Show nothing."""
+
+    def step(self) -> None:
+        """Show nothing."""
+
+    def end(self, entry: Mapping[str, Any], epochs: int) -> None:
+        """Show nothing."""
+
+
+def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
+    """One line about an epoch, from its entry of the history."""
+    validation = entry["validation"]
+    dice = " ".join(f"{name} {value:.3f}" for name, value in validation["dice"].items() if name != "mean")
+    width = len(str(epochs))
+    return (
+        f"epoch {entry['epoch']:>{width}}/{epochs}  loss {entry['train']['loss']:.4f}  "
+        f"validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
+        f"{entry['images_per_second']:.0f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
+    )

@@ -1,0 +1,271 @@
+"""The training loop on Ray Train: the only file of the package that knows Ray Train.
+
+Everything heavy is imported inside the worker's function: the controller of a run unpickles it as well, and would
+otherwise import torch for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import ray
+import ray.train
+from ray.train.backend import BackendConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from raycxr.config.sections import Config
+from raycxr.errors import RaycxrError, TrainingError
+from raycxr.runs.metric import default_mode
+from raycxr.runs.record import RECORD
+from raycxr.storage.location import Location
+from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from raycxr.training.progress import EpochProgress
+
+# CPUs of a worker beyond which more of them only help where the user says so.
+MOST_CPUS = 8
+DISPLAY_INTERVAL = 0.2
+
+
+def train_on_ray(config: Config, run: Location, resume: bool) -> None:
+    """Train a claimed run on the connected cluster.
+
+    A run that is resumed continues from the latest checkpoint, because Ray Train knows it by its name.
+
+    Raises
+    ------
+    TrainingError
+        The cluster is too small, or the workers failed more often than allowed.
+    RaycxrError
+        Whatever the training loop found wrong.
+    """
+    cpus = _cpus_per_worker(config)
+    channel = Channel(uuid4().hex)
+    uri = config.dataset_uri
+    assert uri is not None
+    # A worker's current folder is not the user's.
+    dataset = config.dataset.model_copy(update={"uri": Location(uri).uri})
+    settings = {
+        "config": config.model_copy(update={"dataset": dataset}).model_dump(mode="json"),
+        "run": run.uri,
+        "cpus": cpus,
+        "attempt": channel.attempt,
+    }
+    trainer = _trainer(config, settings, cpus, run)
+    failure: BaseException | None = None
+    with _display(channel, config.train.epochs):
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            failure = _original(error)
+    told = channel.failure()
+    if told is not None:
+        raise told
+    if failure is not None:
+        first = next(iter(str(failure).strip().splitlines()), "")
+        raise TrainingError(
+            f"training failed: {type(failure).__name__}: {first}",
+            f"mend the cause and continue with --resume {run.name}; --debug shows the traceback",
+        ) from failure
+
+
+def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location) -> DataParallelTrainer:
+    resources = config.resources
+    filesystem, path = run.parent.filesystem()
+    parts = {
+        "train_loop_config": settings,
+        "scaling_config": ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=_worker_resources(config, cpus),
+        ),
+        "run_config": ray.train.RunConfig(
+            name=run.name,
+            storage_path=path,
+            storage_filesystem=None if run.is_local else filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=config.train.num_to_keep,
+                checkpoint_score_attribute="value",
+                checkpoint_score_order=default_mode(config.train.metric),
+            ),
+            # Ray gives a worker one thread unless told otherwise.
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus)}},
+        ),
+    }
+    if resources.workers == 1:
+        # One worker needs no process group, and without torch's backend neither this process nor the controller
+        # has to import torch before it can start: 8 of 30 seconds on two cores.
+        return DataParallelTrainer(_work, backend_config=BackendConfig(), **parts)
+    from ray.train.torch import TorchTrainer
+
+    return TorchTrainer(_work, **parts)
+
+
+def _work(settings: dict[str, Any]) -> None:
+    """Train on one worker."""
+    from raycxr.training.loop import run_training
+
+    channel = Channel(settings["attempt"])
+    if channel.failure() is not None:
+        return
+    try:
+        config = Config.model_validate(settings["config"])
+        run = Location(settings["run"])
+        if not (run / RECORD).exists():
+            raise TrainingError(
+                f"a worker cannot see the run {run}", "set storage.uri to s3:// or to a folder that all nodes share"
+            )
+        run_training(config, run, RaySession(config, run, channel), settings["cpus"])
+    except RaycxrError as error:
+        # Ray would try again; the same data and settings would fail again.
+        channel.fail(error)
+
+
+class RaySession:
+    """One worker of Ray Train; see `raycxr.training.session.Session`."""
+
+    def __init__(self, config: Config, run: Location, channel: Channel) -> None:
+        import torch
+
+        from raycxr.training.progress import SilentProgress
+
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+        self.sync_batch_norm = config.train.sync_batch_norm
+        self.run = run
+        self.progress: EpochProgress = ChannelProgress(channel) if self.rank == 0 else SilentProgress()
+        if config.resources.gpus_per_worker > 0:
+            from ray.train.torch import get_device
+
+            self.device: torch.device = get_device()
+        else:
+            self.device = torch.device("cpu")
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Model in DistributedDataParallel where there are several workers."""
+        from torch.nn import SyncBatchNorm
+        from torch.nn.parallel import DistributedDataParallel
+
+        if self.world_size == 1:
+            return model
+        on_gpu = self.device.type == "cuda"
+        if on_gpu and self.sync_batch_norm:
+            model = SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(model, device_ids=[self.device] if on_gpu else None)
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over all workers."""
+        if self.world_size > 1:
+            import torch.distributed
+
+            torch.distributed.all_reduce(values)
+        return values
+
+    def latest_checkpoint(self) -> dict[str, Any] | None:
+        """Snapshot that Ray Train registered last, also after a worker was lost."""
+        from raycxr.training.state import STATE_FILE, load_snapshot
+
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{STATE_FILE}") as file:
+            return load_snapshot(file.read(), checkpoint.path)
+
+    def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
+        """Report an epoch; the snapshot is written and sent while the next epoch trains."""
+        metrics = {"value": value, "epoch": entry["epoch"]}
+        if snapshot is None:
+            ray.train.report(metrics)
+            return
+        ray.train.report(
+            metrics,
+            checkpoint=ray.train.Checkpoint(mkdtemp()),
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=_Upload(self.run, snapshot),
+            delete_local_checkpoint_after_upload=True,
+        )
+
+    def close(self) -> None:
+        """Ray Train itself waits for the uploads when the loop returns."""
+
+
+class _Upload:
+    """Writes a snapshot into the run's folder, in the background and in one piece."""
+
+    def __init__(self, run: Location, snapshot: Mapping[str, Any]) -> None:
+        self.run, self.snapshot = run, snapshot
+
+    def __call__(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        from raycxr.training.state import STATE_FILE, save_snapshot
+
+        folder = self.run / name
+        with TemporaryDirectory() as temporary:
+            save_snapshot(self.snapshot, Path(temporary))
+            (folder / STATE_FILE).copy_from(Path(temporary) / STATE_FILE)
+        filesystem, path = folder.filesystem()
+        return ray.train.Checkpoint(path, filesystem)
+
+
+class _display:  # noqa: N801 - used as a function of a `with` statement
+    """Shows the channel on the terminal in the background."""
+
+    def __init__(self, channel: Channel, epochs: int) -> None:
+        self.display = ChannelDisplay(channel, epochs)
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.display.poll()
+
+    def _follow(self) -> None:
+        while not self.done.wait(DISPLAY_INTERVAL):
+            self.display.poll()
+
+
+def _cpus_per_worker(config: Config) -> int:
+    """CPUs of each worker, after making sure that the cluster can hold all of them."""
+    total = ray.cluster_resources()
+    workers, gpus = config.resources.workers, config.resources.gpus_per_worker
+    cpus = config.resources.cpus_per_worker or max(1, min(MOST_CPUS, int(total.get("CPU", 1)) // workers))
+    for name, asked in (("CPU", workers * cpus), ("GPU", workers * gpus)):
+        if asked > total.get(name, 0) and config.resources.address is None:
+            raise TrainingError(
+                f"{workers} workers ask for {asked:g} {name}s, this cluster has {total.get(name, 0):g}",
+                "lower resources.workers, .cpus_per_worker or .gpus_per_worker",
+            )
+    return cpus
+
+
+def _worker_resources(config: Config, cpus: int) -> dict[str, float]:
+    resources: dict[str, float] = {"CPU": cpus}
+    if config.resources.gpus_per_worker > 0:
+        resources["GPU"] = config.resources.gpus_per_worker
+    return resources
+
+
+def _original(error: BaseException) -> BaseException:
+    """The exception that the loop raised, out of the layers in which Ray Train hands it over."""
+    while True:
+        failures = getattr(error, "worker_failures", None)
+        inner = failures[min(failures)] if failures else None
+        for name in ("controller_failure", "_base_exc", "cause"):
+            inner = inner or getattr(error, name, None)
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner

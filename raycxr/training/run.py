@@ -1,0 +1,108 @@
+"""A run from its configuration to its record: named, checked, claimed, trained, closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from raycxr.config.sections import Config
+from raycxr.dataset.films import SplitIndex, open_splits
+from raycxr.dataset.loader import available_cpus
+from raycxr.errors import RaycxrError
+from raycxr.runs.metric import default_mode
+from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
+from raycxr.storage.check import check_writable
+from raycxr.storage.location import Location
+from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.session import LocalSession
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. `metrics` are those of the best epoch on validation."""
+
+    run: str
+    bundle: str
+    epochs: int
+    best_epoch: int
+    metrics: dict[str, Any]
+
+
+# Trains a claimed run: (configuration, folder of the run, whether to resume).
+Trainer = Callable[[Config, Location, bool], None]
+
+
+def train(
+    config: Config, config_path: Path, resume: str | None, trainer: Trainer, tell: Callable[[str], None]
+) -> RunResult:
+    """Train one run.
+
+    Parameters
+    ----------
+    resume : str or None
+        Name or URI of a run to continue.
+    trainer : Trainer
+        `train_here`, or the one of `raycxr.training.ray_train`.
+    tell : callable
+        Says in one line what is going on.
+
+    Raises
+    ------
+    RaycxrError
+        In one line: the configuration does not fit the data, the run exists or cannot be resumed, storage refuses,
+        the loss diverged.
+    """
+    splits = open_splits(config)
+    check_trainable_config(config, splits, config.resources.workers)
+    run = _find_run(config, resume) if resume is not None else Location(config.storage.uri) / _name(config, config_path)
+    check_writable(run.parent)
+    description = _describe(splits)
+    if resume is None:
+        start_record(run, config, description, config.resources.workers)
+    else:
+        resume_record(run, config, description, config.resources.workers)
+    counts = ", ".join(f"{count} {name}" for name, count in description["splits"].items())
+    tell(
+        f"run {run}: {counts} films of {splits.manifest.geometry.size} pixels, "
+        f"classes {', '.join(description['classes'])}"
+    )
+    try:
+        trainer(config, run, resume is not None)
+    except BaseException as error:
+        # The record must not say "running" for ever; the error itself goes on to the user.
+        reason = error.message if isinstance(error, RaycxrError) else f"{type(error).__name__}: {error}"
+        finish_record(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", reason)
+        raise
+    finish_record(run, "finished")
+    history = read_history(run)
+    best = next(entry for entry in reversed(history) if entry["best"])
+    return RunResult(run.uri, (run / BEST).uri, len(history), best["epoch"], best["validation"])
+
+
+def train_here(config: Config, run: Location, resume: bool) -> None:
+    """Train in this process, without Ray."""
+    session = LocalSession(run, config.train.num_to_keep, default_mode(config.train.metric), resume)
+    run_training(config, run, session, available_cpus())
+
+
+def _name(config: Config, config_path: Path) -> str:
+    return config.train.name or f"{config_path.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _find_run(config: Config, resume: str) -> Location:
+    """Run by its name under `storage.uri`, or by its own URI."""
+    if "/" in resume:
+        return Location(resume)
+    return Location(config.storage.uri) / resume
+
+
+def _describe(splits: SplitIndex) -> dict[str, Any]:
+    return {
+        "uri": splits.location.uri,
+        "id": splits.manifest.id,
+        "classes": list(splits.manifest.classes),
+        "splits": {name: len(splits.annotated(name)) for name in splits.rows},
+    }

@@ -1,0 +1,81 @@
+"""What rank 0 keeps of a run beside the checkpoints: history, TensorBoard curves and the best bundle.
+
+Written in the background from a snapshot, so that the next epoch does not wait for storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from raycxr.config.sections import Config
+from raycxr.dataset.films import SplitIndex
+from raycxr.runs.record import BEST, write_history
+from raycxr.storage.location import Location
+from raycxr.training.bundle import save_bundle
+from raycxr.training.curves import Curves
+from raycxr.training.state import Progress, validated_weights
+from raycxr.training.target import TargetKind
+
+
+class Saver:
+    """Keeps a run's folder up to date.
+
+    Parameters
+    ----------
+    run : Location
+        Folder of the run.
+    config : Config
+    target : TargetKind
+    splits : SplitIndex
+        What is trained on, for the model card.
+    """
+
+    def __init__(self, run: Location, config: Config, target: TargetKind, splits: SplitIndex) -> None:
+        self.run, self.config, self.target, self.splits = run, config, target, splits
+        self.curves = Curves(run) if config.tracking.tensorboard else None
+        self.writer = ThreadPoolExecutor(1)
+        self.pending: Future[None] | None = None
+
+    def resume(self, progress: Progress, snapshot: Mapping[str, Any]) -> None:
+        """Make the folder agree with the checkpoint that the run continues from.
+
+        The run may have been killed after that checkpoint and before its bundle, or after later epochs that are now
+        trained again.
+        """
+        write_history(self.run, progress.history)
+        if progress.best_epoch == progress.epoch:
+            self._bundle(snapshot)
+
+    def save(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+        """Start writing an epoch, after the one before is done."""
+        self._wait()
+        self.pending = self.writer.submit(self._write, entry, snapshot)
+
+    def close(self) -> None:
+        """Wait for everything."""
+        self._wait()
+        self.writer.shutdown()
+        if self.curves is not None:
+            self.curves.close()
+
+    def _wait(self) -> None:
+        if self.pending is not None:
+            self.pending.result()
+            self.pending = None
+
+    def _write(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
+        if entry["best"]:
+            self._bundle(snapshot)
+        write_history(self.run, snapshot["history"])
+        if self.curves is not None:
+            self.curves.add(entry)
+
+    def _bundle(self, snapshot: Mapping[str, Any]) -> None:
+        metrics = {
+            "epoch": snapshot["best_epoch"],
+            "split": "validation",
+            "metrics": snapshot["best_metrics"],
+        }
+        save_bundle(self.run / BEST, validated_weights(snapshot), metrics, self.config, self.target, self.splits)

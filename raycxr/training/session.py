@@ -1,0 +1,128 @@
+"""What the training loop needs of its surroundings, and the surroundings of a run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from raycxr.runs.metric import Mode
+from raycxr.storage.location import Location
+from raycxr.training.progress import EpochProgress, TerminalProgress
+from raycxr.training.state import STATE_FILE, load_snapshot, save_snapshot
+
+CHECKPOINT = "checkpoint_"
+
+
+class Session(Protocol):
+    """Workers, checkpoints and progress of one run.
+
+    Attributes
+    ----------
+    rank, world_size : int
+        This worker and how many there are.
+    device : torch.device
+        Where this worker computes.
+    progress : EpochProgress
+        Where rank 0 shows how far it is.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    progress: EpochProgress
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Model whose gradients are averaged over the workers."""
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over all workers."""
+
+    def latest_checkpoint(self) -> dict[str, Any] | None:
+        """Snapshot to continue from."""
+
+    def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
+        """Report a finished epoch on every rank; rank 0 gives the snapshot to save."""
+
+    def close(self) -> None:
+        """Wait until everything reported is in storage."""
+
+
+class LocalSession:
+    """One worker in this process; checkpoints are written in the background.
+
+    Parameters
+    ----------
+    run : Location
+        Folder of the run.
+    num_to_keep : int
+        Checkpoints kept beside the latest, the best ones by the run's metric.
+    mode : {"min", "max"}
+        Which way the metric is better.
+    resume : bool
+        Whether to continue from the latest checkpoint.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, run: Location, num_to_keep: int, mode: Mode, resume: bool) -> None:
+        self.run, self.num_to_keep, self.mode, self.resume = run, num_to_keep, mode, resume
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.progress: EpochProgress = TerminalProgress()
+        self.writer = ThreadPoolExecutor(1)
+        self.pending: Future[None] | None = None
+        self.kept: list[tuple[float, Location]] = []
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Nothing to average over."""
+        return model
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """Nothing to add."""
+        return values
+
+    def latest_checkpoint(self) -> dict[str, Any] | None:
+        """Snapshot of the last checkpoint that was written whole."""
+        if not self.resume:
+            return None
+        folders = [place for place in self.run.list() if place.name.startswith(CHECKPOINT)]
+        whole = [folder for folder in folders if (folder / STATE_FILE).exists()]
+        if not whole:
+            return None
+        snapshot = load_snapshot((whole[-1] / STATE_FILE).read_bytes(), str(whole[-1]))
+        self.kept = [(snapshot["best_value"], folder) for folder in whole]
+        return snapshot
+
+    def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
+        """Start writing the checkpoint, after the one before is done."""
+        self._wait()
+        if snapshot is not None:
+            self.pending = self.writer.submit(self._write, snapshot, value)
+
+    def close(self) -> None:
+        """Wait for the last checkpoint."""
+        self._wait()
+        self.writer.shutdown()
+
+    def _wait(self) -> None:
+        if self.pending is not None:
+            self.pending.result()
+            self.pending = None
+
+    def _write(self, snapshot: Mapping[str, Any], value: float) -> None:
+        folder = self.run / f"{CHECKPOINT}{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
+        with TemporaryDirectory() as temporary:
+            save_snapshot(snapshot, Path(temporary))
+            (folder / STATE_FILE).copy_from(Path(temporary) / STATE_FILE)
+        self.kept.append((value, folder))
+        ranked = sorted(self.kept[:-1], key=lambda item: item[0], reverse=self.mode == "max")
+        for item in ranked[self.num_to_keep :]:
+            item[1].delete_tree()
+            self.kept.remove(item)

@@ -1,0 +1,117 @@
+"""Everything that training changes: what a checkpoint saves, and what a resumed run starts from."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from raycxr.errors import DataError
+from raycxr.training.average import WeightAverage
+from raycxr.training.schedule import Schedule
+
+STATE_FILE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run is. `history` has one entry per finished epoch."""
+
+    epoch: int = 0
+    best_epoch: int | None = None
+    best_value: float | None = None
+    best_metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class TrainingState:
+    """Model, optimizer, schedule, averaged weights, gradient scaler and progress.
+
+    There is no state of random generators in it: every epoch seeds them anew from (seed, epoch, rank), so an epoch
+    draws the same numbers whether or not the run was interrupted before it.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    average: WeightAverage | None
+    scaler: torch.amp.GradScaler
+    progress: Progress
+
+    @property
+    def validated(self) -> nn.Module:
+        """The model that is validated and saved: the averaged one where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def snapshot(self) -> dict[str, Any]:
+        """Copy of everything on the CPU, which training does not change any more."""
+        progress = self.progress
+        return {
+            "model": _copy(self.model.state_dict()),
+            "optimizer": _copy(self.optimizer.state_dict()),
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else _copy(self.average.model.state_dict()),
+            "average_steps": 0 if self.average is None else self.average.steps,
+            "scaler": self.scaler.state_dict(),
+            "epoch": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "best_value": progress.best_value,
+            "best_metrics": progress.best_metrics,
+            "history": list(progress.history),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Continue from a snapshot."""
+        self.model.load_state_dict(snapshot["model"])
+        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self.schedule.load_state_dict(snapshot["schedule"])
+        self.scaler.load_state_dict(snapshot["scaler"])
+        if self.average is not None:
+            self.average.model.load_state_dict(snapshot["average"])
+            self.average.steps = snapshot["average_steps"]
+        self.progress = Progress(
+            snapshot["epoch"],
+            snapshot["best_epoch"],
+            snapshot["best_value"],
+            snapshot["best_metrics"],
+            list(snapshot["history"]),
+        )
+
+
+def validated_weights(snapshot: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights of a snapshot that were validated."""
+    weights: dict[str, torch.Tensor] = snapshot["average"] or snapshot["model"]
+    return weights
+
+
+def save_snapshot(snapshot: Mapping[str, Any], folder: Path) -> None:
+    """Write a snapshot into a checkpoint folder."""
+    torch.save(dict(snapshot), folder / STATE_FILE)
+
+
+def load_snapshot(data: bytes, origin: str) -> dict[str, Any]:
+    """Read a snapshot; nothing but tensors and plain values is ever unpickled."""
+    try:
+        snapshot: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise DataError(
+            f"checkpoint {origin} cannot be read: {error}", "delete it to resume from the one before"
+        ) from None
+    return snapshot
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copy(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copy(inner) for inner in value)
+    return value

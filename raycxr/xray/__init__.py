@@ -1,0 +1,1 @@
+"""Pixels and masks of radiographs: decoding, intensities, sizes and phantoms."""

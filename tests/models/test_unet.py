@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from raycxr.errors import ConfigurationError, DataError, StorageError
+from raycxr.models.unet import build_unet
+
+
+def _encoder(model: nn.Module) -> nn.Module:
+    return model.get_submodule("encoder")
+
+
+def _saved(state: dict[str, Tensor], folder: Path, name: str) -> str:
+    path = folder / name
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_weights_by_uri(tmp_path: Path, name: str) -> None:
+    trained = build_unet("resnet18", None, 1, 1)
+    uri = _saved(_encoder(trained).state_dict(), tmp_path, name)
+    model = build_unet("resnet18", uri, 1, 3)
+    stored = _encoder(trained).state_dict()
+    for key, tensor in _encoder(model).state_dict().items():
+        assert torch.equal(tensor, stored[key]), key
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18d"])
+@pytest.mark.parametrize(("stored_channels", "channels"), [(3, 1), (1, 3)])
+def test_the_first_convolution_is_fitted_to_the_film(
+    tmp_path: Path, encoder: str, stored_channels: int, channels: int
+) -> None:
+    trained = build_unet(encoder, None, stored_channels, 1)
+    uri = _saved(_encoder(trained).state_dict(), tmp_path, "weights.safetensors")
+    model = build_unet(encoder, uri, channels, 1)
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        before = _encoder(trained).eval()(grey.repeat(1, stored_channels, 1, 1))
+        after = _encoder(model).eval()(grey.repeat(1, channels, 1, 1))
+    for first, second in zip(before[1:], after[1:], strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+
+
+def test_the_encoder_of_a_whole_network_is_taken(tmp_path: Path) -> None:
+    trained = build_unet("resnet18", None, 1, 5)
+    uri = _saved(trained.state_dict(), tmp_path, "model.safetensors")
+    model = build_unet("resnet18", uri, 1, 2)
+    assert torch.equal(model.get_parameter("encoder.conv1.weight"), trained.get_parameter("encoder.conv1.weight"))
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    uri = _saved(_encoder(build_unet("resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
+    with pytest.raises(ConfigurationError, match=r"do not fit model\.encoder: .*layer1\.2\.conv1"):
+        build_unet("resnet34", uri, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04"])
+def test_a_damaged_file(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        build_unet("resnet18", str(tmp_path / name), 1, 1)
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    uri = _saved(_encoder(build_unet("resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
+    Path(uri).write_bytes(Path(uri).read_bytes()[:100_000])
+    with pytest.raises(DataError, match=r"weights\.pth"):
+        build_unet("resnet18", uri, 1, 1)
+
+
+def test_something_else_than_tensors(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match="something else than names and tensors"):
+        build_unet("resnet18", str(tmp_path / "checkpoint.pt"), 1, 1)
+
+
+class _Malicious:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(pickle.dumps(_Malicious(tmp_path / "executed")))
+    with pytest.raises(DataError):
+        build_unet("resnet18", str(tmp_path / "weights.pth"), 1, 1)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"none\.pth"):
+        build_unet("resnet18", str(tmp_path / "none.pth"), 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "near"),
+    [("resnet19", "resnet18"), ("efficientnet_b0", "efficientnet-b0"), ("tu-resnet18f", "tu-resnet18d")],
+)
+def test_an_unknown_encoder_names_the_nearest(encoder: str, near: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"model.encoder = '{encoder}'") as caught:
+        build_unet(encoder, None, 1, 1)
+    assert near in caught.value.remedy
+
+
+def test_an_encoder_without_feature_levels() -> None:
+    with pytest.raises(ConfigurationError, match="cannot serve a U-Net"):
+        build_unet("tu-vit_tiny_patch16_224", None, 1, 1)
+
+
+@pytest.mark.parametrize("weights", ["imagnet", "noisy-student"])
+def test_unknown_weights(weights: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"model.encoder_weights = '{weights}'") as caught:
+        build_unet("resnet18", weights, 1, 1)
+    assert "imagenet" in caught.value.remedy
+
+
+def test_an_encoder_without_imagenet_weights() -> None:
+    import timm
+
+    untrained = next(name for name in timm.list_models("resnet*") if not timm.is_model_pretrained(name))
+    with pytest.raises(ConfigurationError, match=f"no ImageNet weights of tu-{untrained}"):
+        build_unet(f"tu-{untrained}", "imagenet", 1, 1)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18d"])
+def test_no_way_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=f"weights of {encoder} .* hub cannot be reached") as caught:
+        build_unet(encoder, "imagenet", 1, 1)
+    assert "URI" in caught.value.remedy
+
+
+@pytest.mark.parametrize("decoder_channels", [(16,), (8,) * 6, (64, 32, 0)])
+def test_an_impossible_decoder(decoder_channels: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.decoder_channels"):
+        build_unet("resnet18", None, 1, 1, decoder_channels)
