@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -56,6 +55,8 @@ use = egg:swift#healthcheck
 """
 
 # No `cache`: whatever memcached runs on this machine must not carry one server's state to the next.
+# With one copy, avoiding a daemon that failed (for a minute by default) only prolongs its failure.
+# Short pages of listings let tests meet several of them.
 _PROXY = """\
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -68,6 +69,7 @@ versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+error_suppression_interval = 1
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]
@@ -83,6 +85,7 @@ use = egg:swift#s3api
 location = {region}
 s3_acl = false
 dns_compliant_bucket_names = true
+max_bucket_listing = 100
 [filter:tempauth]
 use = egg:swift#tempauth
 user_raycxr_raycxr = {secret} .admin
@@ -122,6 +125,18 @@ for role, port in (one.split(":") for one in places):
     builder.add_dev({"region": 1, "zone": 1, "weight": 1, "device": "disk", **place, **replication})
     builder.rebalance()
     builder.get_ring().save(f"{folder}/{role}.ring.gz")
+"""
+
+
+# The parent holds the other end of the standard input: it closes when the parent ends, however that happens.
+_DAEMON = """\
+import _thread, os, runpy, sys
+def follow(read, parent):
+    read(parent, 1)
+    os._exit(0)
+_thread.start_new_thread(follow, (os.read, os.dup(0)))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -182,12 +197,11 @@ class S3Server:
         for role in roles:
             with (self.data / f"{role}.log").open("ab") as log:
                 self._daemons[role] = subprocess.Popen(
-                    [self._python, self._python.with_name(f"swift-{role}-server"), self._file(role)],
-                    stdin=subprocess.DEVNULL,
+                    [self._python, "-c", _DAEMON, self._program(role), self._file(role)],
+                    stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # Ctrl-C reaches their parent alone
-                    preexec_fn=_die_with_parent,
                 )
         deadline = time.monotonic() + READY_SECONDS
         for role in roles:
@@ -201,7 +215,7 @@ class S3Server:
         daemon = self._daemons.pop(role, None)
         if daemon is not None:
             daemon.kill()
-            daemon.wait()
+            daemon.communicate()
 
     def stop_all(self) -> None:
         """Stop every daemon."""
@@ -230,6 +244,9 @@ class S3Server:
         )
         with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
             client.create_bucket(Bucket=name)
+
+    def _program(self, role: str) -> Path:
+        return self._python.with_name(f"swift-{role}-server")
 
     def _file(self, role: str) -> Path:
         return self.data / f"{role}-server.conf"
@@ -279,11 +296,6 @@ def install() -> Path:
             subprocess.run(pip, check=True, stdout=sys.stderr)
             installed.write_text(wanted)
     return folder
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends (PR_SET_PDEATHSIG of prctl(2))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:

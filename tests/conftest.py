@@ -1,17 +1,18 @@
-"""Fixtures that several rooms share: a true S3 server and its buckets."""
+"""Fixtures that several rooms share: a true S3 server and its buckets, and a small data set of phantoms."""
 
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
 from s3_server import S3Server
+
+from raycxr.config.load import load_config
+from raycxr.dataset.ingest import ingest, run_here
+from raycxr.sources.synth import write_jsrt
+from raycxr.storage.location import Location
 
 _CREDENTIALS_ELSEWHERE = (
     "AWS_PROFILE",
@@ -47,3 +48,46 @@ def s3(s3_server: S3Server) -> str:
 def s3_folder(s3: str) -> str:
     """URI of an empty folder in the session's bucket."""
     return f"{s3}/{secrets.token_hex(6)}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the shard cache of the tests away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYCXR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with 24 phantom films of 64 pixels in the JSRT layout; tests that change it copy it first."""
+    folder = tmp_path_factory.mktemp("phantoms") / "jsrt"
+    write_jsrt(Location(folder), 24, 64, 0, lambda films: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_config(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration over the phantoms: three merged structures at 32 pixels and a very small network, ingested."""
+    folder = tmp_path_factory.mktemp("road")
+    path = folder / "tiny.yaml"
+    path.write_text(
+        f"""
+ingest:
+  source: jsrt
+  images: {phantoms}
+  masks: {phantoms / "scr"}
+  classes: {{lungs: [left lung, right lung], heart: [heart], clavicles: [left clavicle, right clavicle]}}
+  size: 32
+  out: {folder / "data"}
+dataset: {{split: {{rule: fraction, train: 16, validation: 4, test: 4}}}}
+model: {{name: inverted_net, channels: [8, 4], dropout: 0.1}}
+optimizer: {{lr: 0.01}}
+train: {{epochs: 2, batch_size: 8, precision: fp32, loader_workers: 0}}
+tracking: {{tensorboard: false}}
+storage: {{uri: {folder / "runs"}}}
+"""
+    )
+    ingest(load_config(path), run_here, lambda films: None)
+    return path

@@ -31,14 +31,16 @@ def evaluate(
 
     from raycxr.evaluation.evaluate import evaluate_bundle
     from raycxr.evaluation.files import write_evaluation
-    from raycxr.evaluation.settings import evaluate_settings
     from raycxr.evaluation.summary import summarise, summary_text
-    from raycxr.runs.bundle import find_bundle
+    from raycxr.runs.bundle import find_bundle, read_bundle
     from raycxr.storage.check import check_writable
     from raycxr.storage.location import Location
 
     bundle = find_bundle(run)
-    section = evaluate_settings(bundle, resolution)
+    description = read_bundle(bundle)
+    section = description.config.evaluate
+    if resolution is not None:
+        section = section.model_copy(update={"resolution": _resolution(resolution)})
     if out is not None:
         check_writable(Location(out))
     evaluations = []
@@ -48,6 +50,14 @@ def evaluate(
             evaluations.append(evaluate_bundle(bundle, dataset, split, section, bar.update))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
-        files = write_evaluation(Location(out), evaluations, summaries, bundle.uri, section.overlays)
+        files = write_evaluation(Location(out), evaluations, summaries, description, section.overlays)
         tell("\n".join(f"wrote {file}" for file in files))
     answer({"bundle": bundle.uri, "results": summaries}, "\n\n".join(map(summary_text, summaries)), json)
+
+
+def _resolution(name: str) -> str:
+    from raycxr.errors import UsageError
+
+    if name not in ("original", "dataset"):
+        raise UsageError(f"resolution {name!r} is unknown", "choose original or dataset")
+    return name

@@ -18,7 +18,7 @@ def ingest(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Convert raw films into a data set of verified shards, with Ray Data."""
+    """Convert raw films into verified shards, on Ray Data."""
     from tqdm import tqdm
 
     from raycxr.config.load import load_config

@@ -19,7 +19,7 @@ def synth(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write phantom films with true masks in a genuine on-disk layout."""
+    """Write phantom films with true masks."""
     from tqdm import tqdm
 
     from raycxr.errors import UsageError

@@ -20,7 +20,7 @@ def train(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train one run on Ray Train, or with --local in this process."""
+    """Train one run, on Ray Train or in this process."""
     from raycxr.config.load import load_config
 
     config = load_config(path, overrides or [])

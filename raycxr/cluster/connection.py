@@ -22,6 +22,8 @@ ENVIRONMENT = {
 EMBEDDED_ENVIRONMENT = {
     # Nothing preempts the machine of a cluster that lives and dies with this process.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Ray's workers would otherwise give way to every other program, at the lowest priority but four.
+    "RAY_worker_niceness": "0",
     # Ray Train's processes all have an environment of their own and never use prestarted ones.
     "RAY_prestart_worker_first_driver": "0",
 }

@@ -177,7 +177,7 @@ class TrainSection(Section):
     accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
     seed: int = 0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        "auto", description="auto: bf16 autocast where the device computes in it, else fp32"
+        "auto", description="auto: bf16 autocast where the device has matrix units for it, else fp32"
     )
     channels_last: bool = True
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(

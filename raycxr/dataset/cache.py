@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raycxr.dataset.manifest import ShardEntry
-from raycxr.dataset.shard import read_verified
+from raycxr.dataset.shard import open_verified
 from raycxr.errors import StorageError
 from raycxr.storage.location import Location
 
@@ -49,7 +49,7 @@ def cached_shard(dataset: Location, entry: ShardEntry, folder: Path) -> Path:
             # Another process of this node may have made it while this one waited.
             if target.exists() and not dataset.is_local:
                 return target
-            table = read_verified(dataset / entry.name, entry.sha256)
+            table = open_verified(dataset / entry.name, entry.sha256).read()
             if not target.exists():
                 _write_arrow(table, target)
     except OSError as error:

@@ -84,8 +84,8 @@ def encode_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     return sink.getvalue()
 
 
-def read_verified(location: Location, sha256: str) -> pa.Table:
-    """Read a shard whose bytes must have the sha256 of the manifest.
+def open_verified(location: Location, sha256: str) -> pq.ParquetFile:
+    """Open a shard whose bytes must have the sha256 of the manifest.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def read_verified(location: Location, sha256: str) -> pa.Table:
             f"shard {location} is damaged: sha256 {found[:12]} instead of {sha256[:12]}",
             "restore it, or delete the data set and ingest again",
         )
-    return pq.read_table(pa.BufferReader(data))
+    return pq.ParquetFile(pa.BufferReader(data))
 
 
 def decode_image(data: Any, codec: str, height: int, width: int) -> NDArray[Any]:

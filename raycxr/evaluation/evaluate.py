@@ -55,7 +55,7 @@ def evaluate_bundle(
     location: Location,
     dataset: str | None,
     split: str,
-    section: EvaluateSection | None,
+    section: EvaluateSection,
     progress: Callable[[int], object],
 ) -> Evaluation:
     """Predict every annotated film of a split and compare it with its masks.
@@ -68,8 +68,8 @@ def evaluate_bundle(
         URI of the data set; None for the one that the model was trained on.
     split : str
         train, validation, test, or all.
-    section : EvaluateSection or None
-        Settings in place of the bundle's own.
+    section : EvaluateSection
+        Settings, as a rule the bundle's own.
     progress : callable
         Called with the number of films done.
 
@@ -79,7 +79,6 @@ def evaluate_bundle(
         The data set is damaged, has no such film, or none of the model's classes.
     """
     model, target, bundle = load_model(location)
-    section = section or bundle.config.evaluate
     splits = _open(bundle.config, dataset)
     rows = _rows(splits, split)
     size = splits.manifest.geometry.size

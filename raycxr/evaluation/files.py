@@ -1,4 +1,4 @@
-"""Files of an evaluation: `films.csv`, `summary.json`, and contact sheets of the worst and best films."""
+"""Files of an evaluation: `films.csv`, `summary.json`, pictures of the worst and best films, and `report.html`."""
 
 from __future__ import annotations
 
@@ -7,32 +7,44 @@ from typing import Any
 
 from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.overlay import contact_sheet, ranked
+from raycxr.evaluation.page import report_page
 from raycxr.evaluation.summary import film_table, summary_json
+from raycxr.runs.bundle import Bundle
 from raycxr.storage.location import Location
 
 
 def write_evaluation(
-    out: Location,
-    evaluations: Sequence[Evaluation],
-    summaries: Sequence[dict[str, Any]],
-    bundle: str,
-    overlays: int,
+    out: Location, evaluations: Sequence[Evaluation], summaries: Sequence[dict[str, Any]], bundle: Bundle, overlays: int
 ) -> list[Location]:
-    """Write all files, and return where they are.
+    """Write all files, the page last, and return where they are.
 
     Pictures are named after the data set where there are several.
     """
+    (out / "films.csv").write_text(film_table(evaluations))
+    (out / "summary.json").write_text(summary_json(summaries, bundle.location.uri))
     written = [out / "films.csv", out / "summary.json"]
-    written[0].write_text(film_table(evaluations))
-    written[1].write_text(summary_json(summaries, bundle))
-    if overlays == 0:
-        return written
-    for evaluation in evaluations:
-        name = "" if len(evaluations) == 1 else f"-{Location(evaluation.dataset).name}"
-        films = ranked(evaluation)
-        for which, chosen in (("worst", films[:overlays]), ("best", films[::-1][:overlays])):
-            picture = out / f"{which}{name}.png"
-            title = f"{which} of {len(films)} {evaluation.split} films"
-            picture.write_bytes(contact_sheet(evaluation, chosen, title))
-            written.append(picture)
-    return written
+    pictures = [_pictures(evaluation, overlays) for evaluation in evaluations]
+    for evaluation, sheets in zip(evaluations, pictures, strict=True):
+        of_dataset = "" if len(evaluations) == 1 else f"-{Location(evaluation.dataset).name}"
+        for heading, picture in sheets.items():
+            place = out / f"{heading.split()[0].lower()}{of_dataset}.png"
+            place.write_bytes(picture)
+            written.append(place)
+    model = bundle.config.model
+    network = model.name if model.name != "unet" else f"U-Net with a {model.encoder} encoder"
+    title = f"{network}: {', '.join(bundle.classes)}"
+    (out / "report.html").write_text(report_page(evaluations, summaries, pictures, bundle.location.uri, title))
+    return [*written, out / "report.html"]
+
+
+def _pictures(evaluation: Evaluation, overlays: int) -> dict[str, bytes]:
+    """Heading -> PNG; nothing where no picture is wanted."""
+    films = ranked(evaluation)
+    chosen = {"Worst": films[:overlays], "Best": films[::-1][:overlays]}
+    return {
+        f"{which} of {len(films)} {evaluation.split} films": contact_sheet(
+            evaluation, shown, f"{which} of {len(films)} {evaluation.split} films"
+        )
+        for which, shown in chosen.items()
+        if shown
+    }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from raycxr.dataset.films import SplitIndex
 from raycxr.dataset.manifest import read_index
-from raycxr.dataset.shard import decode_mask, read_verified
+from raycxr.dataset.shard import decode_mask, open_verified
 
 
 class OriginalMasks:
@@ -51,7 +51,7 @@ class OriginalMasks:
     def _open(self, shard: int) -> pq.ParquetFile:
         if self.file is None or self.shard != shard:
             entry = self.entries[shard]
-            self.file = pq.ParquetFile(pa.BufferReader(read_verified(self.location / entry.name, entry.sha256)))
+            self.file = open_verified(self.location / entry.name, entry.sha256)
             self.shard, self.group = shard, None
         return self.file
 

@@ -119,12 +119,13 @@ def _write_pair(out: Location, size: int, seed: int, number: int) -> None:
 
 
 def _eight_bits(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(image * 255).astype(np.uint8)
+    return np.asarray(cv2.convertScaleAbs(image, alpha=255), np.uint8)
 
 
 def _write_all(write: Callable[[int], None], count: int, progress: Progress) -> None:
     """Write films 0 to count - 1, in several processes where it pays."""
-    processes = min(os.cpu_count() or 1, count // _FEW_FILMS)
+    # Twice as many as cores: every second one waits for the disk or the network.
+    processes = min(2 * (os.cpu_count() or 1), count // _FEW_FILMS)
     if processes < 2:
         _report(map(write, range(count)), progress)
         return

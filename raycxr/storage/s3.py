@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from raycxr.errors import StorageError
 from raycxr.storage.failures import MissingError, local_failures
@@ -44,10 +45,24 @@ class S3Store:
         """``s3://bucket/key``."""
         return f"s3://{self.bucket}/{self.key}".rstrip("/")
 
+    @property
+    def object(self) -> dict[str, str]:
+        """The arguments of boto3 that name the object."""
+        return {"Bucket": self.bucket, "Key": self.key}
+
+    def attempt(self, action: str, request: Callable[[Any], Result]) -> Result:
+        """Make a request with boto3's client; see `raycxr.storage.s3_connection.attempt`."""
+        return attempt(action, self.uri, lambda connection: request(connection.client))
+
+    def need_key(self, action: str) -> None:
+        """Raise a `StorageError` if this is a whole bucket."""
+        if not self.key:
+            raise StorageError(f"cannot {action} {self.uri}: it is a bucket", "name a file inside it")
+
     def read_bytes(self) -> bytes:
         """Return the whole object."""
-        self._need_key("read")
-        return self._attempt("read", lambda client: bytes(client.get_object(**self._object)["Body"].read()))
+        self.need_key("read")
+        return self.attempt("read", lambda client: bytes(client.get_object(**self.object)["Body"].read()))
 
     def write_bytes(self, data: bytes) -> None:
         """Write or replace the object."""
@@ -65,43 +80,79 @@ class S3Store:
 
     def is_dir(self) -> bool:
         """Whether there is an object below this prefix; `MissingError` where there is no such bucket."""
-        page = self._attempt("list", lambda client: client.list_objects_v2(**self._below, MaxKeys=1))
+        page = self.attempt("list", lambda client: client.list_objects_v2(**self._below, MaxKeys=1))
         return not self.key or page["KeyCount"] > 0
 
     def size(self) -> int:
         """Return the size of the object in bytes."""
-        self._need_key("read")
-        return self._attempt("read", lambda client: int(client.head_object(**self._object)["ContentLength"]))
+        return int(self.head()["ContentLength"])
+
+    def head(self) -> dict[str, Any]:
+        """Return what S3 tells of the object: ``ContentLength``, ``ETag``, ``LastModified``."""
+        self.need_key("read")
+        return self.attempt("read", lambda client: dict(client.head_object(**self.object)))
+
+    def read_range(self, start: int, count: int, version: str) -> bytes:
+        """Return some bytes of one version (``ETag``) of the object; a `StorageError` if it was replaced."""
+        span = f"bytes={start}-{start + count - 1}"
+        data = self.attempt(
+            "read",
+            lambda client: bytes(client.get_object(**self.object, Range=span, IfMatch=version)["Body"].read()),
+        )
+        if len(data) != count:
+            raise StorageError(f"{self.uri}: asked for {count} bytes from {start}, received {len(data)}")
+        return data
+
+    def entries(self, recursive: bool) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Yield (relative name, what S3 tells of the object; None for a folder), in the order of the keys."""
+        told: set[str] = set()
+        for page in self._pages(**({} if recursive else {"Delimiter": "/"})):
+            keys = {item["Key"]: item for item in page.get("Contents", ())}
+            keys.update({prefix["Prefix"]: None for prefix in page.get("CommonPrefixes", ())})
+            for key, item in sorted(keys.items()):
+                name = key.removeprefix(self._prefix)
+                for folder in _folders_of(name):
+                    if folder not in told:
+                        told.add(folder)
+                        yield folder, None
+                # Keys that end in "/" stand for folders in the eyes of consoles and of pyarrow.
+                if not name.endswith("/") and name:
+                    yield name, item
 
     def list_names(self) -> list[str]:
         """Return the names of objects and folders directly inside, sorted."""
-        names: set[str] = set()
-        exists = not self.key
-        for page in self._pages(Delimiter="/"):
-            for prefix in page.get("CommonPrefixes", ()):
-                names.add(prefix["Prefix"].removeprefix(self._prefix).rstrip("/"))
-            names.update(item["Key"].removeprefix(self._prefix) for item in page.get("Contents", ()))
-            exists = exists or page["KeyCount"] > 0
-        if not exists:
+        names = sorted({name for name, _ in self.entries(recursive=False)})
+        if not names and not self.is_dir():
             raise self._no_folder()
-        return sorted(names - {""})
+        return names
 
     def walk_names(self) -> Iterator[str]:
         """Yield the relative names of all objects below, in the order of their keys."""
-        exists = not self.key
-        for page in self._pages():
-            exists = exists or page["KeyCount"] > 0
-            for item in page.get("Contents", ()):
-                # Keys that end in "/" stand for folders in the eyes of consoles and of pyarrow.
-                if not item["Key"].endswith("/"):
-                    yield item["Key"].removeprefix(self._prefix)
-        if not exists:
+        found = False
+        for name, entry in self.entries(recursive=True):
+            found = True
+            if entry is not None:
+                yield name
+        if not found and not self.is_dir():
             raise self._no_folder()
+
+    def make_folder(self) -> None:
+        """Write the empty object that stands for an empty folder."""
+        marker = {"Bucket": self.bucket, "Key": self._prefix}
+        self.attempt(
+            "write",
+            lambda client: client.put_object(**marker, Body=b"", ContentType="application/x-directory"),
+        )
+
+    def copy_within(self, source: S3Store) -> None:
+        """Write or replace the object with the content of another, without moving the bytes here."""
+        source.head()
+        self.attempt("write", lambda client: client.copy(source.object, self.bucket, self.key))
 
     def delete(self) -> None:
         """Delete the object, if there is one."""
-        self._need_key("delete")
-        self._attempt("delete", lambda client: client.delete_object(**self._object))
+        self.need_key("delete")
+        self.attempt("delete", lambda client: client.delete_object(**self.object))
 
     def delete_tree(self) -> None:
         """Delete every object below."""
@@ -117,34 +168,30 @@ class S3Store:
 
     def copy_to(self, local: Path) -> None:
         """Copy the object to a local path; boto3 checks its length, and its checksum where it has one."""
-        self._need_key("read")
+        self.need_key("read")
         with local_failures("write", local), replacing(local) as file:
 
             def download(client: Any) -> None:
                 file.seek(0)
                 file.truncate()
-                for chunk in client.get_object(**self._object)["Body"].iter_chunks(_MEBIBYTE):
+                for chunk in client.get_object(**self.object)["Body"].iter_chunks(_MEBIBYTE):
                     file.write(chunk)
 
-            self._attempt("read", download)
+            self.attempt("read", download)
 
     def open_input(self) -> pyarrow.NativeFile:
         """Open the object for random access."""
-        from raycxr.storage.s3_filesystem import open_input
+        import pyarrow
 
-        self._need_key("read")
-        with local_failures("read", self.uri):  # pyarrow tells of a missing object with FileNotFoundError
-            return open_input(f"{self.bucket}/{self.key}")
+        from raycxr.storage.s3_streams import S3Reader
+
+        return pyarrow.PythonFile(S3Reader(self), mode="r")
 
     def filesystem(self) -> tuple[pyarrow.fs.FileSystem, str]:
         """Return a picklable pyarrow file system without secrets in it, and ``bucket/key``."""
         from raycxr.storage.s3_filesystem import s3_filesystem
 
         return s3_filesystem(), f"{self.bucket}/{self.key}".rstrip("/")
-
-    @property
-    def _object(self) -> dict[str, str]:
-        return {"Bucket": self.bucket, "Key": self.key}
 
     @property
     def _prefix(self) -> str:
@@ -154,46 +201,48 @@ class S3Store:
     def _below(self) -> dict[str, str]:
         return {"Bucket": self.bucket, "Prefix": self._prefix}
 
-    def _attempt(self, action: str, request: Callable[[Any], Result]) -> Result:
-        return attempt(action, self.uri, lambda connection: request(connection.client))
-
     def _pages(self, **options: str) -> Iterator[dict[str, Any]]:
         """Yield the pages of a listing; each is a request of its own, so that an outage costs one page."""
         going_on: dict[str, str] = {}
         while True:
-            page = self._attempt("list", partial(_list_objects, {**self._below, **options, **going_on}))
+            page = self.attempt("list", partial(_list_objects, {**self._below, **options, **going_on}))
             yield page
             if not page.get("IsTruncated"):
                 return
             going_on = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _upload(self, opened: Callable[[], IO[bytes]], size: int) -> None:
-        self._need_key("write")
+        self.need_key("write")
 
         def send(client: Any) -> None:
             with opened() as file:
                 if size < _LARGE:
-                    client.put_object(**self._object, Body=file)
+                    client.put_object(**self.object, Body=file)
                 else:
                     client.upload_fileobj(file, self.bucket, self.key, Config=_IN_PARTS)
 
-        self._attempt("write", send)
+        self.attempt("write", send)
 
     def _delete_batch(self, keys: list[dict[str, str]]) -> None:
-        request = {"Objects": keys, "Quiet": True}
-        answer = self._attempt("delete", lambda client: client.delete_objects(Bucket=self.bucket, Delete=request))
-        for failed in answer.get("Errors", ()):
-            name = f"s3://{self.bucket}/{failed.get('Key', '')}"
-            raise StorageError(f"cannot delete {name}: {failed.get('Code')} {failed.get('Message', '')}")
+        def delete(client: Any) -> None:
+            answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})
+            for failed in answer.get("Errors", ()):
+                raise ClientError({"Error": failed}, "DeleteObjects")
 
-    def _need_key(self, action: str) -> None:
-        if not self.key:
-            raise StorageError(f"cannot {action} {self.uri}: it is a bucket", "name a file inside it")
+        self.attempt("delete", delete)
 
     def _no_folder(self) -> StorageError:
         if self.is_file():
             return StorageError(f"cannot list {self.uri}: it is a file", "name the folder that holds it")
         return MissingError(f"no such folder: {self.uri}", "correct the path")
+
+
+def _folders_of(name: str) -> Iterator[str]:
+    """Yield ``a`` and ``a/b`` of ``a/b/c``."""
+    end = name.find("/")
+    while end > 0:
+        yield name[:end]
+        end = name.find("/", end + 1)
 
 
 def _list_objects(arguments: dict[str, str], client: Any) -> dict[str, Any]:

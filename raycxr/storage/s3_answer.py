@@ -1,11 +1,7 @@
-"""What an S3 server, or the way to it, answered when a request failed: whether it passes, and how it is told.
-
-boto3 and pyarrow spell the same failures differently; `Answer` is the one form that both are brought to.
-"""
+"""What an S3 server, or the way to it, answered when a request failed: does it pass, and how is it told."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -52,7 +48,6 @@ _WRONG_CREDENTIALS = frozenset(
     }
 )
 _RIGHTS = {"read": "GetObject", "write": "PutObject", "list": "ListBucket", "delete": "DeleteObject"}
-_ARROW = re.compile(r"AWS Error ([A-Z_]+)(?: \(HTTP status (\d+)\))? during \w+ operation: (.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -106,6 +101,8 @@ class Answer:
             return MissingError(f"no such bucket: s3://{bucket} at {server}", remedy)
         if self.code == "NoSuchKey" or self.status == 404:
             return MissingError(f"no such file: {uri}", "correct the path")
+        if self.code == "PreconditionFailed" or self.status == 412:
+            return StorageError(f"{uri} was replaced while it was read", "start the reading again")
         if self.code in _WRONG_CREDENTIALS:
             remedy = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the pod's role"
             return StorageError(f"credentials refused: cannot {action} {uri} ({self.code})", remedy)
@@ -129,8 +126,8 @@ class Answer:
         return StorageError(f"cannot {action} {uri}: {told}", remedy)
 
 
-def answer_of(error: Exception) -> Answer | None:
-    """Return what S3 answered in an error of boto3 or pyarrow; None for any other error."""
+def answer_of(error: BotoCoreError | ClientError) -> Answer:
+    """Return what an error of boto3 says."""
     if isinstance(error, ClientError):
         return _client_answer(error)
     if isinstance(error, NoCredentialsError):
@@ -139,11 +136,7 @@ def answer_of(error: Exception) -> Answer | None:
         return Answer(_NO_CERTIFICATE)
     if isinstance(error, (ConnectionError, HTTPClientError, IncompleteReadError)):
         return Answer(_NO_CONNECTION, address=str(error.kwargs.get("endpoint_url", "")))
-    if isinstance(error, BotoCoreError):
-        return Answer(type(error).__name__, text=_one_line(str(error)))
-    if isinstance(error, OSError):
-        return _arrow_answer(str(error))
-    return None
+    return Answer(type(error).__name__, text=_one_line(str(error)))
 
 
 def _client_answer(error: ClientError) -> Answer:
@@ -154,22 +147,6 @@ def _client_answer(error: ClientError) -> Answer:
         return Answer(_NO_ROLE, text=f"{code} {text}")
     # The answer to a HEAD request has no body: botocore repeats the status as its code.
     return Answer("" if code == str(status) else code, status, text)
-
-
-def _arrow_answer(text: str) -> Answer | None:
-    if text.startswith("Bucket '") and "not found" in text:
-        return Answer("NoSuchBucket", 404)
-    found = _ARROW.search(text)
-    if found is None:
-        return None
-    code = "".join(word.capitalize() for word in found[1].split("_"))
-    if "SSL" in found[3] and "certificate" in found[3]:
-        return Answer(_NO_CERTIFICATE)
-    # pyarrow knows fewer codes than S3 has; the rest stand in the text.
-    for known in _WRONG_CREDENTIALS:
-        if known in found[3]:
-            code = known
-    return Answer("" if code == "Unknown" else code, int(found[2] or 0), _one_line(found[3]))
 
 
 def _one_line(text: str) -> str:

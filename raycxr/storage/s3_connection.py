@@ -61,26 +61,12 @@ class Connection:
         )
         url = str(self.client.meta.endpoint_url)
         self.endpoint = "" if _AMAZON.match(urlsplit(url).hostname or "") else url
-        self._regions: dict[str, str] = {}
 
     def credentials(self) -> ReadOnlyCredentials:
         """Return the credentials that are valid now, refreshed by botocore if they are about to expire."""
         if self._credentials is None:
             raise NoCredentialsError
         return self._credentials.get_frozen_credentials()
-
-    def region_of(self, bucket: str) -> str:
-        """Return the region that serves a bucket: boto3 finds it by itself, pyarrow must be told."""
-        if self.endpoint:
-            return self.region
-        if bucket not in self._regions:
-            try:
-                answer = self.client.head_bucket(Bucket=bucket)
-            except ClientError as error:  # the refusal names the region too
-                answer = error.response
-            headers = answer["ResponseMetadata"]["HTTPHeaders"]
-            self._regions[bucket] = headers.get("x-amz-bucket-region", self.region)
-        return self._regions[bucket]
 
 
 class _Current:
@@ -148,10 +134,8 @@ def attempt(action: str, uri: str, request: Callable[[Connection], Result]) -> R
         try:
             used = connection()
             return request(used)
-        except (BotoCoreError, ClientError, OSError) as error:  # pyarrow's are OSErrors
+        except (BotoCoreError, ClientError) as error:
             answer = answer_of(error)
-            if answer is None:
-                raise
             failure = error
         if answer.refuses_credentials and used is not None and not renewed:
             renewed = True

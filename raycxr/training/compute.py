@@ -52,8 +52,11 @@ def choose_compute(section: TrainSection, device: torch.device) -> Compute:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; elsewhere autocast would only be slower."""
+    """Whether bfloat16 autocast pays on this device.
+
+    On CPUs that takes AMX tiles (1.9 to 2.6 times as fast as float32 there). With the older AVX-512 instructions
+    alone it was measured slower than float32: 2.2 against 1.8 seconds a step of the ResNet18 U-Net.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))

@@ -113,9 +113,10 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
     if saver is not None and snapshot is not None:
         saver.resume(state.progress, snapshot)
 
+    last_ended = time.perf_counter()
     while state.progress.epoch < config.train.epochs and not _is_stale(state.progress, config.train.patience):
         epoch = state.progress.epoch + 1
-        started = time.perf_counter()
+        train_started = time.perf_counter()
         session.progress.start(epoch, config.train.epochs, steps_per_epoch)
         loaders.train_sampler.epoch = epoch
         seed_epoch(config.train.seed, epoch, session.rank)
@@ -123,12 +124,15 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
             state, wrapped, loaders.train, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
             config.train.accumulate, config.optimizer.clip_norm,
         )  # fmt: skip
-        train_seconds = time.perf_counter() - started
+        train_seconds = time.perf_counter() - train_started
         metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
         value = metric_value(metrics, config.train.metric)
         state.schedule.after_epoch(value)
         entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
-        entry["seconds"] = round(time.perf_counter() - started, 3)
+        epoch_ended = time.perf_counter()
+        # From the end of one epoch to the end of the next, so that saving the last one is not hidden.
+        entry["seconds"] = round(epoch_ended - last_ended, 3)
+        last_ended = epoch_ended
         entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
         copy = state.snapshot() if saver is not None else None
         session.report(entry, value, copy)

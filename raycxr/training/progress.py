@@ -27,6 +27,7 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
+        self.announced = False
 
     def start(self, epoch: int, epochs: int, steps: int) -> None:
         """Open the bar, on a terminal only."""
@@ -42,12 +43,20 @@ class TerminalProgress:
         """Move the bar."""
         if self.bar is not None:
             self.bar.update()
+            self._announce(self.bar)
 
     def move_to(self, step: int) -> None:
         """Move the bar to a step, counted from 0."""
-        if self.bar is not None:
+        if self.bar is not None and step > 0:
             self.bar.n = step
             self.bar.refresh()
+            self._announce(self.bar)
+
+    def _announce(self, bar: tqdm[Any]) -> None:
+        """Where there is no bar to see, say once that the first step is done."""
+        if bar.disable and not self.announced:
+            print(f"training: {bar.total} steps an epoch", file=sys.stderr, flush=True)
+        self.announced = True
 
     def end(self, entry: Mapping[str, Any], epochs: int) -> None:
         """Replace the bar by the epoch's line."""

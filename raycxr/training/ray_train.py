@@ -67,6 +67,9 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             failure = _original(error)
+        except SystemExit:
+            # What Ray Train makes of Ctrl-C.
+            raise KeyboardInterrupt from None
     told = channel.failure()
     if told is not None:
         raise told

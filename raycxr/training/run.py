@@ -11,7 +11,7 @@ from typing import Any
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
-from raycxr.errors import RaycxrError
+from raycxr.errors import RaycxrError, TrainingError
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
 from raycxr.storage.check import check_writable
@@ -71,10 +71,12 @@ def train(
     )
     try:
         trainer(config, run, resume is not None)
-    except BaseException as error:
+    except KeyboardInterrupt:
+        finish_record(run, "interrupted")
+        raise TrainingError(f"run {run.name} was interrupted", f"continue with --resume {run.name}") from None
+    except Exception as error:
         # The record must not say "running" for ever; the error itself goes on to the user.
-        reason = error.message if isinstance(error, RaycxrError) else f"{type(error).__name__}: {error}"
-        finish_record(run, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", reason)
+        finish_record(run, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
         raise
     finish_record(run, "finished")
     history = read_history(run)

@@ -57,6 +57,9 @@ _CLAVICLE = [(0.050, 0.190), (0.125, 0.172), (0.220, 0.150), (0.320, 0.105), (0.
 _CLAVICLE_WIDTH = [0.054, 0.040, 0.034, 0.031, 0.034]
 _WALL_Y, _WALL_X = [0.09, 0.19, 0.31, 0.45, 0.60, 0.80], [0.235, 0.298, 0.338, 0.363, 0.385, 0.404]
 _RIBS = 10
+RIB_POINTS = 24
+_ALONG_RIB = np.linspace(0, 1, RIB_POINTS)
+_RIB_TURN = _ALONG_RIB * np.pi / 2
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,9 @@ def _rib(rng: np.random.Generator, number: int, side: Side) -> tuple[Curve, Curv
     start = 0.085 + 0.066 * number + rng.normal(0, 0.003)
     fall = 0.045 + 0.014 * number
     wall = float(np.interp(start + fall, _WALL_Y, _WALL_X))
-    t = np.linspace(0, 1, 24)
-    turn = t * np.pi / 2
-    x = 0.035 + (wall - 0.035) * np.sin(turn)
-    y = start - 0.022 * np.sin(np.pi * t) + fall * (1 - np.cos(turn)) * (1 + 0.3 * t)
-    posterior = np.stack([side * x, y], axis=1)
-    end = wall - (wall - 0.10 - 0.004 * number) * (1 - np.cos(turn))
-    front = y[-1] + (0.075 + 0.011 * number) * np.sin(turn)
-    return posterior, np.stack([side * end, front], axis=1)
+    outwards, downwards = np.sin(_RIB_TURN), 1 - np.cos(_RIB_TURN)
+    x = 0.035 + (wall - 0.035) * outwards
+    y = start - 0.022 * np.sin(2 * _RIB_TURN) + fall * downwards * (1 + 0.3 * _ALONG_RIB)
+    inwards = wall - (wall - 0.10 - 0.004 * number) * downwards
+    front = y[-1] + (0.075 + 0.011 * number) * outwards
+    return np.stack([side * x, y], axis=1), np.stack([side * inwards, front], axis=1)

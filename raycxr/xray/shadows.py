@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.xray.anatomy import Anatomy
+from raycxr.xray.anatomy import RIB_POINTS, Anatomy
 from raycxr.xray.canvas import COARSE, MIDDLE, Shadow, blurred, enlarge, fill, filled, rounded, soft, stroke
 from raycxr.xray.curve import Curve, band
 from raycxr.xray.vessels import draw_vessels
 
 _VERTEBRA = 0.050  # height of a vertebra with its disc
-_RIB_WIDTH = 0.030
+_RIB_WIDTH = np.linspace(0.030, 0.0255, RIB_POINTS)  # from the spine or the chest wall on
 
 
 def soft_tissue(rng: np.random.Generator, anatomy: Anatomy, side: int) -> Shadow:
@@ -83,7 +83,7 @@ def _vertebrae(anatomy: Anatomy) -> list[Curve]:
 
 
 def _ribs(centres: tuple[Curve, ...], scale: float) -> list[Curve]:
-    return [band(centre, np.linspace(1.0, 0.85, len(centre)) * _RIB_WIDTH * scale) for centre in centres]
+    return [band(centre, _RIB_WIDTH * scale) for centre in centres]
 
 
 def _bands(outlines: list[Curve], marrow: int) -> NDArray[np.uint8]:

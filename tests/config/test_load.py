@@ -1,0 +1,105 @@
+"""Configurations: merging, overrides, environment variables, and errors that name key, value and choices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raycxr.config.load import load_config, to_yaml
+from raycxr.errors import ConfigurationError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def write(folder: Path, text: str, name: str = "config.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def message(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_sections_merge_and_overrides_win(tmp_path: Path) -> None:
+    write(tmp_path, "train: {epochs: 7, batch_size: 4}\noptimizer: {lr: 0.5}\n", "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\ntrain: {epochs: 9}\n")
+    config = load_config(path, ["train.seed=3", "optimizer.name=sgd"])
+    assert (config.train.epochs, config.train.batch_size, config.train.seed) == (9, 4, 3)
+    assert (config.optimizer.lr, config.optimizer.name) == (0.5, "sgd")
+
+
+def test_a_loss_replaces_the_inherited_one(tmp_path: Path) -> None:
+    write(tmp_path, "loss: {bce: 1, dice: 1}\n", "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\nloss: {cross_entropy: 2}\n")
+    assert load_config(path).loss == {"cross_entropy": 2.0}
+    assert load_config(path, ["loss.dice=3"]).loss == {"cross_entropy": 2.0, "dice": 3.0}
+
+
+def test_values_are_read_as_yaml(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    config = load_config(path, ["train.patience=null", "loss={dice: 1}", "model.decoder_channels=[8, 4]"])
+    assert config.train.patience is None
+    assert config.loss == {"dice": 1.0}
+    assert config.model.decoder_channels == (8, 4)
+
+
+def test_environment_variables_are_filled_in_after_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
+    monkeypatch.setenv("BUCKET", "films")
+    path = write(tmp_path, "dataset: {uri: 's3://${BUCKET}/set'}\nstorage: {uri: '${NOT_SET_ANYWHERE}/runs'}\n")
+    assert "NOT_SET_ANYWHERE" in message(path)
+    config = load_config(path, ["storage.uri=here"])
+    assert config.dataset.uri == "s3://films/set"
+    assert config.storage.uri == "here"
+
+
+def test_the_resolved_configuration_reads_back(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {epochs: 3}\ningest: {images: a, out: b, classes: {x: [heart]}}\n")
+    config = load_config(path)
+    assert load_config(write(tmp_path, to_yaml(config), "again.yaml")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("train: {epoch: 3}", ["unknown key 'train.epoch'", "did you mean 'epochs'"]),
+        ("trian: {epochs: 3}", ["unknown key 'trian'", "did you mean 'train'"]),
+        ("train: {epochs: many}", ["train.epochs", "'many'", "integer"]),
+        ("train: {epochs: 0}", ["train.epochs", "0", "greater than or equal to 1"]),
+        ("optimizer: {name: adamax}", ["optimizer.name", "'adamax'", "'adamw'", "'adadelta'"]),
+        ("ingest: {images: a}", ["ingest.out is missing"]),
+        ("dataset: {split: {rule: scr-folds, fold: 3}}", ["fold 3 does not exist", "folds 1 to 2"]),
+        ("loss: {bce: -1}", ["loss.bce", "-1"]),
+        ("train: [1]", ["train"]),
+        ("- 1", ["no sections"]),
+        ("a: [", ["not valid YAML"]),
+        ("extends: nowhere.yaml", ["no configuration at", "nowhere.yaml"]),
+    ],
+)
+def test_errors_are_one_line_that_names_the_key(tmp_path: Path, text: str, parts: list[str]) -> None:
+    told = message(write(tmp_path, text))
+    for part in parts:
+        assert part in told
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "train..epochs=3", "train.epochs.more=3"])
+def test_malformed_overrides(tmp_path: Path, override: str) -> None:
+    assert "override" in message(write(tmp_path, "train: {epochs: 3}"), override)
+
+
+def test_extends_in_a_circle(tmp_path: Path) -> None:
+    write(tmp_path, "extends: b.yaml", "a.yaml")
+    write(tmp_path, "extends: a.yaml", "b.yaml")
+    assert "circle" in message(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_of_the_project_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYCXR_DATA", "/data")
+    config = load_config(path)
+    assert config.ingest is not None

@@ -1,0 +1,79 @@
+"""Shards and the node's cache: exact, verified, and shared."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from raycxr.config.load import load_config
+from raycxr.dataset.cache import cached_shard, map_shard
+from raycxr.dataset.films import open_splits
+from raycxr.dataset.shard import FILM_SCHEMA, decode_image, decode_mask, encode_table, film_row, open_verified
+from raycxr.errors import DataError
+from raycxr.storage.location import Location
+from raycxr.storage.publish import sha256_of
+
+images = st.sampled_from([np.uint8, np.uint16]).flatmap(
+    lambda dtype: arrays.arrays(dtype, st.tuples(st.integers(1, 9), st.integers(1, 9)))
+)
+
+
+@given(images, st.booleans())
+def test_films_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, image: np.ndarray, masked: bool
+) -> None:
+    field = (image % 32).astype(np.uint8) if masked else None
+    data = encode_table([film_row("a", image, field, {"nodule": 1})], FILM_SCHEMA)
+    place = Location(tmp_path_factory.mktemp("shard") / "x.parquet")
+    place.write_bytes(data)
+    row = open_verified(place, sha256_of(data)).read().to_pylist()[0]
+    again = decode_image(row["image"], row["codec"], row["height"], row["width"])
+    assert again.dtype == image.dtype
+    assert np.array_equal(again, image)
+    if field is None:
+        assert row["mask"] is None
+    else:
+        assert np.array_equal(decode_mask(row["mask"], row["height"], row["width"]), field)
+
+
+@pytest.fixture
+def data(phantom_config: Path, tmp_path: Path) -> Path:
+    uri = load_config(phantom_config).dataset_uri
+    assert uri is not None
+    return Path(shutil.copytree(uri, tmp_path / "data"))
+
+
+def test_a_flipped_byte_is_found_even_where_the_cache_has_the_shard(
+    phantom_config: Path, data: Path, tmp_path: Path
+) -> None:
+    splits = open_splits(load_config(phantom_config, [f"dataset.uri={data}"]))
+    entry = splits.manifest.shards[0]
+    cached_shard(splits.location, entry, tmp_path / "cache")
+    shard = data / entry.name
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    shard.write_bytes(bytes(damaged))
+    with pytest.raises(DataError, match="is damaged") as caught:
+        cached_shard(splits.location, entry, tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    shard.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        cached_shard(splits.location, entry, tmp_path / "cache")
+
+
+def test_the_cache_holds_the_same_rows_once(phantom_config: Path, data: Path, tmp_path: Path) -> None:
+    splits = open_splits(load_config(phantom_config, [f"dataset.uri={data}"]))
+    entry = splits.manifest.shards[0]
+    paths = {cached_shard(splits.location, entry, tmp_path / "cache") for _ in range(2)}
+    assert len(paths) == 1
+    assert (
+        map_shard(paths.pop()).to_pylist()
+        == open_verified(splits.location / entry.name, entry.sha256).read().to_pylist()
+    )
+    assert [path for path in (tmp_path / "cache").iterdir() if path.suffix not in (".arrow", ".lock")] == []

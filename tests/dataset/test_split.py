@@ -1,0 +1,112 @@
+"""Splits: counts, patients and duplicates kept together, the official protocols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raycxr.config.sections import SplitSection
+from raycxr.dataset.split import assign_splits, split_counts
+from raycxr.errors import DataError
+
+
+def row(
+    film: str, patient: str | None = None, pixels: str | None = None, given_split: str | None = None
+) -> dict[str, Any]:
+    return {"id": film, "patient": patient or film, "pixels_sha256": pixels or film, "given_split": given_split}
+
+
+def jsrt(count: int) -> list[dict[str, Any]]:
+    return [row(f"JPCLN{number:03d}") for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(("films", "counts"), [(246, (198, 23, 25)), (247, (199, 23, 25)), (245, (197, 23, 25))])
+def test_the_dd2424_counts(films: int, counts: tuple[int, int, int]) -> None:
+    splits = assign_splits(jsrt(films), SplitSection(train=198, validation=23, test=25))
+    assert tuple(split_counts(splits).values()) == counts
+
+
+indexes = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 30)), min_size=1, max_size=60).map(
+    lambda pairs: [row(f"film{i:03d}", f"patient{p}", f"pixels{h}") for i, (p, h) in enumerate(pairs)]
+)
+rules = st.one_of(
+    st.builds(
+        SplitSection,
+        rule=st.just("fraction"),
+        train=st.floats(0.1, 10),
+        validation=st.floats(0, 10),
+        test=st.floats(0, 10),
+        seed=st.integers(0, 5),
+    ),
+    st.builds(SplitSection, rule=st.just("scr-folds"), fold=st.integers(1, 2), seed=st.integers(0, 5)),
+)
+
+
+@given(indexes, rules)
+def test_every_film_is_somewhere_and_groups_stay_together(index: list[dict[str, Any]], rule: SplitSection) -> None:
+    splits = assign_splits(index, rule)
+    assert sorted(splits) == [film["id"] for film in index]
+    for key in ("patient", "pixels_sha256"):
+        sides: dict[str, set[str]] = {}
+        for film in index:
+            sides.setdefault(film[key], set()).add(splits[film["id"]])
+        assert all(len(side) == 1 for side in sides.values())
+
+
+@given(indexes, rules, st.randoms())
+def test_order_does_not_matter(index: list[dict[str, Any]], rule: SplitSection, random: Any) -> None:
+    shuffled = list(index)
+    random.shuffle(shuffled)
+    assert assign_splits(index, rule) == assign_splits(shuffled, rule)
+
+
+def test_another_seed_gives_another_split() -> None:
+    one, two = (assign_splits(jsrt(100), SplitSection(seed=seed)) for seed in (0, 1))
+    assert split_counts(one) == split_counts(two)
+    assert one != two
+
+
+def test_a_grown_data_set_keeps_most_films_where_they_were() -> None:
+    before, after = (assign_splits(jsrt(count), SplitSection()) for count in (200, 210))
+    moved = sum(before[film] != after[film] for film in before)
+    assert moved <= 8
+
+
+def test_k_folds_test_every_film_once() -> None:
+    tested = [
+        film
+        for fold in range(1, 6)
+        for film, split in assign_splits(jsrt(52), SplitSection(rule="k-fold", folds=5, fold=fold)).items()
+        if split == "test"
+    ]
+    assert sorted(tested) == [film["id"] for film in jsrt(52)]
+
+
+def test_scr_folds_are_odd_and_even() -> None:
+    splits = assign_splits(jsrt(20), SplitSection(rule="scr-folds", fold=1))
+    assert {int(film[-3:]) % 2 for film, split in splits.items() if split == "test"} == {1}
+    assert {int(film[-3:]) % 2 for film, split in splits.items() if split != "test"} == {0}
+    assert split_counts(splits) == {"train": 9, "validation": 1, "test": 10}
+
+
+def test_given_splits_are_kept_and_validation_is_taken_from_train() -> None:
+    index = [row(f"a{n}", given_split="train") for n in range(20)] + [row("b", given_split="test")]
+    splits = assign_splits(index, SplitSection(rule="given", validation_fraction=0.25))
+    assert split_counts(splits) == {"train": 15, "validation": 5, "test": 1}
+    assert splits["b"] == "test"
+
+
+def test_rules_that_do_not_fit() -> None:
+    with pytest.raises(DataError, match="no given split"):
+        assign_splits([row("a")], SplitSection(rule="given"))
+    with pytest.raises(DataError, match="divides one patient"):
+        assign_splits(
+            [row("a", "p", given_split="train"), row("b", "p", given_split="test")], SplitSection(rule="given")
+        )
+    with pytest.raises(DataError, match="as many patients"):
+        assign_splits(jsrt(3), SplitSection(rule="k-fold", folds=5))
+    with pytest.raises(DataError, match="ends in none"):
+        assign_splits([row("film")], SplitSection(rule="scr-folds"))
