@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -51,7 +52,7 @@ class LocalStore:
         """Return the size of the file in bytes."""
         with local_failures("read", self.path):
             if self.path.is_dir():
-                raise IsADirectoryError(21, "is a folder")
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
             return self.path.stat().st_size
 
     def list_names(self) -> list[str]:

@@ -106,6 +106,8 @@ class Answer:
         if self.code in _WRONG_CREDENTIALS:
             remedy = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the pod's role"
             return StorageError(f"credentials refused: cannot {action} {uri} ({self.code})", remedy)
+        if self.code == "RequestTimeTooSkewed":
+            return StorageError(f"cannot {action} {uri}: the clocks differ", "set the clock of this machine")
         if self.refuses_credentials:
             remedy = f"check the credentials, and that they have the right s3:{_RIGHTS[action]} there"
             return StorageError(f"no right to {action} {uri} ({self.status or 403})", remedy)
@@ -140,7 +142,7 @@ def answer_of(error: BotoCoreError | ClientError) -> Answer:
 
 
 def _client_answer(error: ClientError) -> Answer:
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    code = _one_line(str(error.response.get("Error", {}).get("Code", "")))
     text = _one_line(str(error.response.get("Error", {}).get("Message", "")))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if error.operation_name.startswith("AssumeRole") and status not in _PASSING_STATUS:

@@ -155,8 +155,11 @@ def _renew(refused: Connection) -> bool:
     with _current.lock:
         if _current.connection is not refused:
             return True  # another thread was faster
-        fresh = Connection()
-        if fresh.credentials() == refused.credentials():
+        try:
+            fresh = Connection()
+            if fresh.credentials() == refused.credentials():
+                return False
+        except (BotoCoreError, ClientError):  # a chain that fails holds none; the refusal says more to the user
             return False
         _current.connection = fresh
         return True

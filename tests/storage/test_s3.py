@@ -279,8 +279,7 @@ def test_changed_variables_are_followed(own_server: S3Server, monkeypatch: pytes
 def test_no_pickle_carries_a_secret(folder: Location) -> None:
     filesystem, path = folder.filesystem()
     filesystem.get_file_info(path)
-    assert b"'" not in os.environb[b"AWS_SECRET_ACCESS_KEY"]
-    for travelling in (filesystem, folder, connection.__name__):
+    for travelling in (filesystem, folder):
         pickled = pickle.dumps(travelling)
         for name in (b"AWS_SECRET_ACCESS_KEY", b"AWS_ACCESS_KEY_ID", b"AWS_ENDPOINT_URL"):
             assert os.environb[name] not in pickled
@@ -329,7 +328,7 @@ def test_data_sets_are_written_and_read(folder: Location) -> None:
         filesystem.open_append_stream(f"{path}/file")
 
 
-def test_a_file_replaced_while_it_is_read_is_not_mixed(own_server: S3Server, monkeypatch: Any) -> None:
+def test_a_file_replaced_while_it_is_read_is_not_mixed(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", own_server.secret)
     location = Location("s3://test-own/file")
     location.write_bytes(b"1" * 100)

@@ -1,0 +1,78 @@
+"""The loop on Ray Train: two workers learn what one does, and failures arrive as one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from raycxr.runs.record import read_history
+from raycxr.storage.location import Location
+
+pytestmark = pytest.mark.slow
+
+
+def raycxr(*arguments: object) -> tuple[int, Any, str]:
+    """Status, answer in JSON and standard error of a command."""
+    command = [sys.executable, "-c", "from raycxr.cli.main import main; main()", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def train(config: Path, folder: Path, name: str, *overrides: str) -> tuple[int, Any, str]:
+    plain = ["model.dropout=0", "model.channels=[8,4]", "train.epochs=3", f"storage.uri={folder}", f"train.name={name}"]
+    return raycxr("train", config, *plain, *overrides)
+
+
+def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None:
+    """Without batch statistics and dropout only the order of summation differs between them."""
+    status, _, told = train(phantom_config, tmp_path, "local", "--local")
+    assert status == 0, told
+    for name, settings in {
+        "one": ["resources.workers=1"],
+        "two": ["resources.workers=2", "resources.cpus_per_worker=1"],
+    }.items():
+        status, _, told = train(phantom_config, tmp_path, name, *settings)
+        assert status == 0, told
+        # Two steps an epoch of eight films each, whoever trains.
+        assert told.count("epoch ") >= 3
+    local, one, two = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("local", "one", "two"))
+    for key in local:
+        # The threads of torch are as many here and there, but may add up in another order.
+        assert torch.allclose(local[key], one[key], atol=1e-4)
+        assert torch.allclose(one[key], two[key], atol=1e-4)
+    for left, right in zip(*(read_history(Location(tmp_path / name)) for name in ("one", "two")), strict=True):
+        assert left["train"]["images"] == right["train"]["images"] == 16
+        assert left["validation"]["images"] == right["validation"]["images"] == 4
+        assert left["validation"]["loss"] == pytest.approx(right["validation"]["loss"], abs=1e-4)
+        assert left["train"]["loss"] == pytest.approx(right["train"]["loss"], abs=1e-4)
+
+
+def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path: Path) -> None:
+    status, answer, told = train(phantom_config, tmp_path, "diverged", "optimizer={name: sgd, lr: 1.0e+30}")
+    assert status == 1
+    assert "the loss became" in answer["error"]["message"]
+    assert "lower optimizer.lr" in answer["error"]["remedy"]
+    assert "Traceback" not in told
+    _, runs, _ = raycxr("runs", tmp_path)
+    assert [(run["run"], run["status"]) for run in runs] == [(str(tmp_path / "diverged"), "failed")]
+
+
+def test_a_cluster_that_is_too_small(phantom_config: Path, tmp_path: Path) -> None:
+    status, answer, _ = train(phantom_config, tmp_path, "large", "resources.workers=2", "resources.cpus_per_worker=64")
+    assert status == 1
+    assert "2 workers ask for 128 CPUs" in answer["error"]["message"]
+
+
+def test_an_address_where_nobody_is(phantom_config: Path, tmp_path: Path) -> None:
+    status, answer, _ = train(phantom_config, tmp_path, "nobody", "resources.address=127.0.0.1:1")
+    assert status == 1
+    assert "127.0.0.1:1" in answer["error"]["message"]
+    assert not (tmp_path / "nobody").exists()
