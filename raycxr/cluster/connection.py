@@ -13,13 +13,13 @@ from raycxr.errors import RaycxrError
 # Read by Ray when it is imported. Measured on two cores: they save processes and seconds at start, and noise.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # The default as well, but saying so spares the user a warning at every start.
-    "RAY_AUTH_MODE": "token",
     # How often a report of training is collected: the default of two seconds would be added to every epoch.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
 }
 EMBEDDED_ENVIRONMENT = {
+    # The default as well, but saying so spares the user a warning at every start.
+    "RAY_AUTH_MODE": "token",
     # Nothing preempts the machine of a cluster that lives and dies with this process.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Ray's workers would otherwise give way to every other program, at the lowest priority but four.

@@ -69,7 +69,8 @@ class IntensitySection(Section):
     """How stored pixel values become grey levels; recorded in the manifest.
 
     `percentile` maps the film's own percentiles `low`..`high` to 0..255, `window` the absolute stored values
-    `low`..`high`, and `keep` leaves 8-bit and 16-bit films as they are.
+    `low`..`high`, and `keep` leaves 8-bit and 16-bit films as they are; there `high` is the value of white in 16-bit
+    films (4095 where 12 bits are used, 65535 where unset).
     """
 
     rule: Literal["percentile", "window", "keep"] = "percentile"

@@ -32,6 +32,7 @@ class Rules:
     structures: Mapping[str, tuple[str, ...]]  # class -> structures merged into it
     size: int
     intensity: IntensityRule
+    white: float | None  # stored value of white in films that keep their values
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
         image, (low, high) = rules.intensity.apply(pixels)
     except DataError as error:
         return Reject(film.uri, "image_flat", error.message)
+    high = high if rules.white is None else rules.white
     classes, size = len(rules.structures), rules.size
     small = None if field is None else letterbox_mask(field, size, classes)
     index = {

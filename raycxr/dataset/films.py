@@ -99,7 +99,7 @@ class Films(Dataset[Any]):
     Parameters
     ----------
     rows : sequence of mappings
-        Index rows (`id`, `shard`, `row`) in a fixed order.
+        Index rows (`id`, `shard`, `row`, `high`) in a fixed order.
     paths : list of Path
         Cached files of the shards.
     augmentation : Augmentation or None
@@ -107,7 +107,7 @@ class Films(Dataset[Any]):
     """
 
     def __init__(self, rows: Sequence[dict[str, Any]], paths: list[Path], augmentation: Augmentation | None) -> None:
-        self.places = [(row["id"], row["shard"], row["row"]) for row in rows]
+        self.places = [(row["id"], row["shard"], row["row"], row["high"]) for row in rows]
         self.paths = paths
         self.augmentation = augmentation
         self.tables: dict[int, pa.Table] = {}
@@ -117,14 +117,14 @@ class Films(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
         epoch, position = key
-        film_id, shard, row = self.places[position]
+        film_id, shard, row, white = self.places[position]
         table = self._table(shard)
         height, width = table["height"][row].as_py(), table["width"][row].as_py()
         image = decode_image(table["image"][row].as_buffer(), table["codec"][row].as_py(), height, width)
         mask = table["mask"][row]
         field = decode_mask(mask.as_buffer(), height, width) if mask.is_valid else np.zeros((height, width), np.uint8)
         if image.dtype == np.uint16:
-            image = image.astype(np.float32) / np.float32(65535)
+            image = np.minimum(image.astype(np.float32) / np.float32(white), np.float32(1))
         if self.augmentation is not None:
             image, field = self.augmentation(image, field, epoch, film_id)
         return film_id, image, field, mask.is_valid

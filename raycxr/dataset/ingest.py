@@ -34,9 +34,10 @@ from raycxr.dataset.manifest import (
 from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules
 from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, encode_table
 from raycxr.dataset.split import assign_splits
-from raycxr.errors import ConfigurationError, DataError, RaycxrError
+from raycxr.errors import ConfigurationError, DataError, RaycxrError, StorageError
 from raycxr.sources.film import Film, Listing, Reject
 from raycxr.storage.check import check_writable
+from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
 
 PARTS = "parts"
@@ -142,8 +143,14 @@ def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
 def _try_read(film: Film) -> Originals | Reject:
     try:
         return read_originals(film)
-    except FileNotFoundError as error:
-        return Reject(film.uri, "file_missing", str(error))
+    except MissingError as error:
+        return Reject(film.uri, "file_missing", error.message)
+    except StorageError as error:
+        # A local file that cannot be read is a bad film; object storage that still fails after its retries is an
+        # outage, and turning it into thousands of rejects would publish a data set without them.
+        if not Location(film.uri).is_local:
+            raise
+        return Reject(film.uri, "file_unreadable", error.message)
 
 
 def _convert(film: Film, originals: Originals | Reject, rules: Rules) -> Converted | Reject:

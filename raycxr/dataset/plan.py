@@ -69,7 +69,8 @@ def build_rules(section: IngestSection) -> Rules:
     """
     source = build_source(section)
     structures = _merge_classes(source.structures, section.classes)
-    return Rules(source, section.source, structures, section.size, _intensity_rule(section.intensity))
+    white = section.intensity.high if section.intensity.rule == "keep" else None
+    return Rules(source, section.source, structures, section.size, _intensity_rule(section.intensity), white)
 
 
 def build_plan(listing: Listing, rules: Rules, section: IngestSection) -> Plan:
@@ -100,6 +101,8 @@ def build_plan(listing: Listing, rules: Rules, section: IngestSection) -> Plan:
 
 
 def _intensity_rule(section: IntensitySection) -> IntensityRule:
+    if section.rule == "keep":
+        return IntensityRule("keep")
     given = {"low": section.low, "high": section.high}
     return IntensityRule(section.rule, **{name: value for name, value in given.items() if value is not None})
 

@@ -79,8 +79,9 @@ class Answer:
     @property
     def refuses_credentials(self) -> bool:
         """Whether other credentials might succeed."""
-        codes = {"AccessDenied", *_WRONG_CREDENTIALS}
-        return self.status in (401, 403) or self.code in codes
+        # Amazon answers a HEAD request with an expired token by 400 without a word.
+        silent = self.status == 400 and not self.code
+        return silent or self.status in (401, 403) or self.code in {"AccessDenied", *_WRONG_CREDENTIALS}
 
     def as_error(self, action: str, uri: str, endpoint: str) -> StorageError:
         """Tell it to the user.

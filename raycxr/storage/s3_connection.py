@@ -44,20 +44,22 @@ class Connection:
         boto3's S3 client: safe for threads, not for forked processes.
     endpoint : str
         URL of a server other than Amazon's, else an empty string.
-    region : str
-        Region of the requests; ``us-east-1`` where none is configured.
     """
 
     def __init__(self) -> None:
         # botocore itself does not know AWS_REGION, which the other SDKs read and EKS sets.
         session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
-        self.region = session.region_name or "us-east-1"
         self._credentials = session.get_credentials()
         # botocore takes path-style addresses for any endpoint that is given, unless configured otherwise.
         self.client: Any = session.client(
             "s3",
-            region_name=self.region,
-            config=Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=60),
+            region_name=session.region_name or "us-east-1",
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": 3},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=32,
+            ),
         )
         url = str(self.client.meta.endpoint_url)
         self.endpoint = "" if _AMAZON.match(urlsplit(url).hostname or "") else url

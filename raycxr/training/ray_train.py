@@ -53,7 +53,8 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     uri = config.dataset_uri
     assert uri is not None
     # A worker's current folder is not the user's.
-    dataset = config.dataset.model_copy(update={"uri": Location(uri).uri})
+    cache = config.dataset.cache and str(Path(config.dataset.cache).expanduser().resolve())
+    dataset = config.dataset.model_copy(update={"uri": Location(uri).uri, "cache": cache})
     settings = {
         "config": config.model_copy(update={"dataset": dataset}).model_dump(mode="json"),
         "run": run.uri,

@@ -220,3 +220,38 @@ def test_a_truncated_raw_film(phantoms: Path) -> None:
     raw = type(film)(**{**film.__dict__, "uri": "JPCLN001.IMG"})
     with pytest.raises(DataError, match="truncated"):
         source.decode(raw, b"\0" * 1000)
+
+
+def test_sixteen_bit_films_are_kept_and_scaled_by_their_white(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    original = generator.integers(0, 4096, (64, 64)).astype(np.uint16)
+    for folder, picture in (("images", original), ("masks", (original > 2000).astype(np.uint8) * 255)):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b", "c"):
+            (tmp_path / folder / f"{name}.png").write_bytes(encode_png(picture))
+    path = tmp_path / "ingest.yaml"
+    path.write_text(
+        f"ingest: {{source: pairs, images: {tmp_path}/images, masks: {tmp_path}/masks, size: 64, out: {tmp_path}/out,"
+        " intensity: {rule: keep, high: 4095}}\n"
+    )
+    config = load_config(path)
+    run(config)
+    splits = open_splits(config)
+    _, image, field, _ = Films(read_index(splits.location), shard_paths(splits, None), None)[(0, 0)]
+    assert image.dtype == np.float32
+    assert np.allclose(image, original / 4095)
+    assert np.array_equal(field, original > 2000)
+
+
+def test_a_film_that_vanishes_or_cannot_be_read(films: Path, tmp_path: Path) -> None:
+    images = sorted((films / "All247images").iterdir())
+
+    def after_listing(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterator[dict[str, Any]]:
+        images[0].unlink()
+        images[1].unlink()
+        images[1].mkdir()
+        return run_here(plans, rules, out)
+
+    ingest(configure(films, tmp_path / "out"), after_listing, lambda films: None)
+    reasons = {row["original"]: row["reason"] for row in read_rejects(Location(tmp_path / "out"))}
+    assert reasons == {str(images[0]): "file_missing", str(images[1]): "file_unreadable"}

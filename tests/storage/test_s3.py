@@ -361,21 +361,27 @@ def _read_in_child(folder: Location, file: Any, results: Any) -> None:
     )
 
 
-def test_a_forked_child_makes_its_own_connection(folder: Location) -> None:
+def test_a_forked_child_makes_its_own_connection(folder: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the loader's worker processes are: forked from a process whose clients and threads are busy."""
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "0")
     file = (folder / "file").open_input()
     filesystem, path = folder.filesystem()
     fork = multiprocessing.get_context("fork")
     results = fork.Queue()
-    busy = threading.Event()
+    done = threading.Event()
 
     def keep_busy() -> None:
-        while not busy.is_set():
+        while not done.is_set():
             (folder / "file").read_bytes()
             filesystem.get_file_info(f"{path}/file")
 
+    def keep_connecting() -> None:
+        while not done.is_set():
+            os.environ["AWS_SDK_UA_APP_ID"] = str(time.monotonic_ns())
+            connection()
+
     with ThreadPoolExecutor(2) as threads:
-        running = [threads.submit(keep_busy) for _ in range(2)]
+        running = [threads.submit(keep_busy), threads.submit(keep_connecting)]
         try:
             for _ in range(4):
                 child = fork.Process(target=_read_in_child, args=(folder, file, results), daemon=True)
@@ -384,7 +390,7 @@ def test_a_forked_child_makes_its_own_connection(folder: Location) -> None:
                 child.join(60)
                 assert child.exitcode == 0
         finally:
-            busy.set()
+            done.set()
         assert [one.result() for one in running] == [None, None]
     assert file.read(100) == CONTENT[:100]
 

@@ -41,6 +41,7 @@ def refusal(code: str, status: int, message: str = "Said\nso.", operation: str =
         (refusal("404", 404, operation="HeadObject"), False, "no such file: s3://bucket/key", "correct"),
         (refusal("AccessDenied", 403), False, "no right to write s3://bucket/key (403)", "s3:PutObject"),
         (refusal("403", 403, operation="HeadObject"), False, "no right to write s3://bucket/key (403)", "check"),
+        (refusal("400", 400, operation="HeadObject"), False, "no right to write s3://bucket/key (400)", "check"),
         (refusal("InvalidAccessKeyId", 403), False, "credentials refused", "AWS_ACCESS_KEY_ID"),
         (refusal("SignatureDoesNotMatch", 403), False, "credentials refused", "AWS_SECRET_ACCESS_KEY"),
         (refusal("ExpiredToken", 400), False, "(ExpiredToken)", "role"),
@@ -97,3 +98,9 @@ def test_a_failing_server_may_recover_and_a_refusing_one_not() -> None:
         500,
         503,
     ]
+
+
+def test_only_other_credentials_can_mend_a_refusal() -> None:
+    refused = [Answer("", 400), Answer("ExpiredToken", 400), Answer("AccessDenied", 403), Answer("", 401)]
+    others = [Answer("InvalidRequest", 400), Answer("NoSuchKey", 404), Answer("SlowDown", 503)]
+    assert [answer.refuses_credentials for answer in (*refused, *others)] == [True] * 4 + [False] * 3
