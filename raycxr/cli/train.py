@@ -22,11 +22,13 @@ def train(
 ) -> None:
     """Train one run, on Ray Train or in this process."""
     from raycxr.config.load import load_config
+    from raycxr.training.startup import without_garbage_collection
 
     config = load_config(path, overrides or [])
     if local:
-        from raycxr.training.run import train as train_run
-        from raycxr.training.run import train_here
+        with without_garbage_collection():
+            from raycxr.training.run import train as train_run
+            from raycxr.training.run import train_here
 
         result = train_run(config, path, resume, train_here, tell)
     else:

@@ -37,18 +37,16 @@ class Augmentation:
     """
 
     def __init__(self, section: AugmentSection, seed: int, width: int) -> None:
-        import albumentations
-        import cv2
-
-        # Loader processes are the parallelism; OpenCV's threads would only fight over the same cores.
-        cv2.setNumThreads(0)
-        self.seed = seed
-        self.compose = albumentations.Compose(_transforms(section, width))
+        self.section, self.seed, self.width = section, seed, width
+        self.compose: Any = None
 
     def __call__(
         self, image: NDArray[Any], field: NDArray[np.uint8], epoch: int, film_id: str
     ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Change a film (H, W) uint8 or float32 in 0..1, and its bit field (H, W) uint8, alike."""
+        if self.compose is None:
+            # Here, so that it is the loader processes that import albumentations, while the network is being built.
+            self.compose = _compose(self.section, self.width)
         self.compose.set_random_seed(augmentation_seed(self.seed, epoch, film_id))
         changed = self.compose(image=image, mask=field)
         return changed["image"], changed["mask"]
@@ -58,6 +56,15 @@ def augmentation_seed(seed: int, epoch: int, film_id: str) -> int:
     """Seed of one film in one epoch, 0..2^32 - 1: a hash that is the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{epoch}:{film_id}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
+
+
+def _compose(section: AugmentSection, width: int) -> Any:
+    import albumentations
+    import cv2
+
+    # Loader processes are the parallelism; OpenCV's threads would only fight over the same cores.
+    cv2.setNumThreads(0)
+    return albumentations.Compose(_transforms(section, width))
 
 
 def _transforms(section: AugmentSection, width: int) -> list[Any]:

@@ -15,9 +15,8 @@ from raycxr.config.sections import IngestSection, IntensitySection
 from raycxr.dataset.convert import Rules
 from raycxr.dataset.manifest import FORMAT_VERSION
 from raycxr.errors import ConfigurationError, DataError
-from raycxr.sources.film import Film, Listing, Source
-from raycxr.sources.jsrt import JsrtSource
-from raycxr.sources.pairs import PairsSource
+from raycxr.sources.choices import build_source
+from raycxr.sources.film import Film, Listing
 from raycxr.xray.intensity import IntensityRule
 
 # Bytes of pixels in a shard: large enough for efficient reading, small enough to hold several in memory.
@@ -43,20 +42,6 @@ class Plan:
 
     shards: tuple[ShardPlan, ...]
     fingerprint: str
-
-
-def build_source(section: IngestSection) -> Source:
-    """Source of a configuration's `ingest.source`."""
-    if section.source == "jsrt":
-        return JsrtSource(section.images, section.masks, section.inverted)
-    return PairsSource(
-        section.images,
-        section.masks,
-        section.mask_suffix,
-        section.structure,
-        bool(section.inverted),
-        section.patient_pattern,
-    )
 
 
 def build_rules(section: IngestSection) -> Rules:

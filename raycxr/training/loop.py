@@ -27,6 +27,7 @@ from raycxr.training.optimizer import build_optimizer
 from raycxr.training.saver import Saver
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import Session
+from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
 from raycxr.training.target import TargetKind, target_kind
 
@@ -103,9 +104,13 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
     mode = default_mode(config.train.metric)
     steps_per_epoch = len(loaders.train) // config.train.accumulate
 
-    torch.manual_seed(config.train.seed)
-    state = _initial_state(config, target, compute, steps_per_epoch)
     snapshot = session.latest_checkpoint()
+    loaders.train_sampler.epoch = 1 if snapshot is None else snapshot["epoch"] + 1
+    # Asked for before the network is built, so that the loading processes start meanwhile.
+    batches = iter(loaders.train)
+    torch.manual_seed(config.train.seed)
+    with without_garbage_collection():
+        state = _initial_state(config, target, compute, steps_per_epoch)
     if snapshot is not None:
         state.restore(snapshot)
     wrapped = session.wrap(state.model)
@@ -118,10 +123,12 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         epoch = state.progress.epoch + 1
         train_started = time.perf_counter()
         session.progress.start(epoch, config.train.epochs, steps_per_epoch)
-        loaders.train_sampler.epoch = epoch
+        if loaders.train_sampler.epoch != epoch:
+            loaders.train_sampler.epoch = epoch
+            batches = iter(loaders.train)
         seed_epoch(config.train.seed, epoch, session.rank)
         trained = train_epoch(
-            state, wrapped, loaders.train, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
+            state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
             config.train.accumulate, config.optimizer.clip_norm,
         )  # fmt: skip
         train_seconds = time.perf_counter() - train_started

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raycxr.config.sections import IngestSection
 from raycxr.errors import ConfigurationError, DataError
-from raycxr.sources.choices import SOURCES
+from raycxr.sources.choices import build_source
 from raycxr.sources.pairs import PairsSource
 from raycxr.xray.picture import encode_png
 
@@ -117,6 +118,7 @@ def test_films_are_turned_around_on_request(tmp_path: Path, inverted: bool) -> N
 
 
 def test_sources_are_chosen_by_name_and_travel_between_processes() -> None:
-    source = SOURCES["pairs"]("s3://films/images")
-    assert isinstance(source, PairsSource)
+    section = IngestSection(source="pairs", images="s3://films/images", out="data", mask_suffix="_mask")
+    source = build_source(section)
+    assert source == PairsSource("s3://films/images", mask_suffix="_mask")
     assert pickle.loads(pickle.dumps(source)) == source
