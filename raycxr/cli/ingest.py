@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
 from typing import Annotated
 
 import typer
 
-from raycxr.cli.answer import answer
+from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import ConfigPath, Debug, Json, Overrides
+
+SHOWN_REJECTS = 10
 
 
 def ingest(
@@ -40,23 +42,23 @@ def ingest(
             from raycxr.dataset.ray_ingest import run_on_ray
 
             summary = work(run_on_ray)
-    document = {key: value for key, value in asdict(summary).items() if key != "manifest"}
-    answer(document, _text(summary), json)
-
-
-def _text(summary: object) -> str:
-    from raycxr.dataset.ingest import IngestSummary
-
-    assert isinstance(summary, IngestSummary)
-    manifest = summary.manifest
+    reasons = Counter(reject["reason"] for reject in summary.rejects)
+    for reject in summary.rejects[:SHOWN_REJECTS]:
+        tell(f"rejected {reject['original']}: {reject['reason']}: {reject['detail']}")
+    if len(summary.rejects) > SHOWN_REJECTS:
+        tell(f"... and {len(summary.rejects) - SHOWN_REJECTS} more, see rejects.parquet")
+    keys = ("dataset", "id", "images", "rejected", "shards", "skipped")
+    document = {key: getattr(summary, key) for key in keys} | {"rejects": dict(reasons)}
+    counts, manifest = summary.manifest.counts, summary.manifest
     there = f" ({summary.skipped} were there already)" if summary.skipped else ""
+    size = manifest.geometry.size
     lines = [
-        f"{summary.dataset}",
-        f"  {summary.images} films in {summary.shards} shards{there}, "
-        f"{manifest.geometry.size} x {manifest.geometry.size}, content {summary.id}",
+        summary.dataset,
+        f"  {summary.images} films in {summary.shards} shards{there}, {size} x {size}, content {summary.id}",
         f"  classes   {', '.join(manifest.classes)}",
-        f"  masks     {manifest.counts.annotated} annotated, {summary.images - manifest.counts.annotated} without",
+        f"  masks     {counts.annotated} annotated, {summary.images - counts.annotated} without",
+        f"  rejected  {summary.rejected}",
     ]
-    rejects = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.rejects.items()))
-    lines.append(f"  rejected  {summary.rejected}" + (f": {rejects} (see rejects.parquet)" if rejects else ""))
-    return "\n".join(lines)
+    if reasons:
+        lines[-1] += ": " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    answer(document, "\n".join(lines), json)

@@ -51,7 +51,7 @@ Runner = Callable[[Sequence[ShardPlan], Rules, Location], Iterable[dict[str, Any
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What an ingest did. `skipped` films were there already."""
+    """What an ingest did. `skipped` films were there already; `rejects` are rows of original, reason and detail."""
 
     dataset: str
     id: str
@@ -59,7 +59,7 @@ class IngestSummary:
     rejected: int
     shards: int
     skipped: int
-    rejects: dict[str, int]
+    rejects: list[dict[str, str]]
     manifest: Manifest
 
 
@@ -188,8 +188,7 @@ def _already_there(out: Location, plan: Plan, split: SplitSection) -> IngestSumm
             f"{out} was divided by another split rule",
             "give dataset.split to train and evaluate, choose another ingest.out, or delete that one",
         )
-    rejects = Counter(row["reason"] for row in read_rejects(out))
-    return _summary(out, manifest, manifest.counts.listed, rejects)
+    return _summary(out, manifest, manifest.counts.listed, read_rejects(out))
 
 
 def _publish(
@@ -200,10 +199,9 @@ def _publish(
     rules: Rules,
     section: IngestSection,
     split: SplitSection,
-) -> tuple[Manifest, Counter[str]]:
+) -> tuple[Manifest, list[dict[str, str]]]:
     index = [row for part in parts for row in part["index"]]
     rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
-    reasons = Counter(row["reason"] for row in rejects)
     _check_contents(index, rejects, rules, out)
     splits = assign_splits(index, split)
     for row in index:
@@ -233,7 +231,7 @@ def _publish(
     )
     (out / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     (out / PARTS).delete_tree()
-    return manifest, reasons
+    return manifest, rejects
 
 
 def _check_contents(index: list[dict[str, Any]], rejects: list[dict[str, str]], rules: Rules, out: Location) -> None:
@@ -264,7 +262,7 @@ def _content_id(index: list[dict[str, Any]], rules: Rules, section: IngestSectio
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _summary(out: Location, manifest: Manifest, skipped: int, rejects: Counter[str]) -> IngestSummary:
+def _summary(out: Location, manifest: Manifest, skipped: int, rejects: list[dict[str, str]]) -> IngestSummary:
     counts = manifest.counts
     return IngestSummary(
         out.uri,

@@ -78,9 +78,14 @@ def train(
         # The record must not say "running" for ever; the error itself goes on to the user.
         finish_record(run, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
         raise
-    finish_record(run, "finished")
     history = read_history(run)
-    best = next(entry for entry in reversed(history) if entry["best"])
+    best = next((entry for entry in reversed(history) if entry["best"]), None)
+    if best is None:
+        finish_record(run, "failed", f"{config.train.metric} was undefined in every epoch")
+        raise TrainingError(
+            f"{config.train.metric} was undefined in every epoch of {run}", "choose another train.metric"
+        )
+    finish_record(run, "finished")
     return RunResult(run.uri, (run / BEST).uri, len(history), best["epoch"], best["validation"])
 
 
