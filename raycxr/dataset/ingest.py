@@ -271,6 +271,6 @@ def _summary(out: Location, manifest: Manifest, skipped: int, rejects: list[dict
         counts.rejected,
         len(manifest.shards),
         skipped,
-        dict(rejects),
+        rejects,
         manifest,
     )

@@ -77,7 +77,7 @@ def test_figures_agree_with_scikit_learn_and_scipy(bundle: Location, phantom_con
             def outline(mask: np.ndarray) -> np.ndarray:
                 padded = np.pad(mask, 1)
                 inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-                return mask & ~inner
+                return np.asarray(mask & ~inner)
 
             a, b = outline(predicted), outline(truth)
             forth = distance_transform_edt(~b, sampling=spacing)[a]

@@ -60,9 +60,10 @@ def test_the_weight_average_forgets_its_start_and_follows() -> None:
     average = WeightAverage(model, 0.9)
     with torch.no_grad():
         model.weight.fill_(5.0)
-    model.num_batches_tracked += 7
+    model.load_state_dict(model.state_dict() | {"num_batches_tracked": torch.tensor(7)})
     for _ in range(200):
         average.update(model)
-    assert torch.allclose(average.model.weight, model.weight, atol=1e-3)
-    assert average.model.num_batches_tracked == 7
-    assert not average.model.weight.requires_grad
+    followed = average.model.state_dict()
+    assert torch.allclose(followed["weight"], model.weight, atol=1e-3)
+    assert followed["num_batches_tracked"] == 7
+    assert not any(parameter.requires_grad for parameter in average.model.parameters())
