@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ EMBEDDED_ENVIRONMENT = {
     # Ray Train's processes all have an environment of their own and never use prestarted ones.
     "RAY_prestart_worker_first_driver": "0",
 }
+
+CONNECT_SECONDS = 10
 
 
 class ClusterError(RaycxrError):
@@ -54,6 +57,8 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     address = address or os.environ.get("RAY_ADDRESS")
     for name, value in (ENVIRONMENT | ({} if address else EMBEDDED_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
+    if address:
+        _check_reachable(address)
     import ray
 
     importing = threading.Thread(target=_import_all, args=(imports,), daemon=True)
@@ -72,6 +77,20 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Fail within seconds where nobody listens: Ray itself would go on trying for many minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address}: {error.strerror or error}",
+            "check resources.address and $RAY_ADDRESS, or leave them out to start one in this process",
+        ) from None
 
 
 def _import_all(modules: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD
 from raycxr.storage.location import Location
 from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
+from raycxr.training.startup import THREADS
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +104,7 @@ def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location)
                 checkpoint_score_order=default_mode(config.train.metric),
             ),
             # Ray gives a worker one thread unless told otherwise.
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus)}},
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus), **THREADS}},
         ),
     }
     if resources.workers == 1:

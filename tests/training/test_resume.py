@@ -50,7 +50,7 @@ def kill_in_the_middle(config: Path, run: Path, *arguments: str) -> None:
 
 
 def last_weights(run: Path) -> dict[str, torch.Tensor]:
-    checkpoint = sorted(path for path in run.iterdir() if path.name.startswith(CHECKPOINT))[-1]
+    checkpoint = sorted(path for path in run.iterdir() if path.is_dir() and path.name.startswith(CHECKPOINT))[-1]
     snapshot = load_snapshot((checkpoint / STATE_FILE).read_bytes(), str(checkpoint))
     assert snapshot["epoch"] == EPOCHS
     weights: dict[str, torch.Tensor] = snapshot["model"]
