@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -212,12 +212,10 @@ class _Upload:
         self.run, self.snapshot = run, snapshot
 
     def __call__(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-        from raycxr.training.state import STATE_FILE, save_snapshot
+        from raycxr.training.state import save_snapshot
 
         folder = self.run / name
-        with TemporaryDirectory() as temporary:
-            save_snapshot(self.snapshot, Path(temporary))
-            (folder / STATE_FILE).copy_from(Path(temporary) / STATE_FILE)
+        save_snapshot(self.snapshot, folder)
         filesystem, path = folder.filesystem()
         return ray.train.Checkpoint(path, filesystem)
 

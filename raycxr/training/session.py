@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
@@ -118,9 +116,7 @@ class LocalSession:
 
     def _write(self, snapshot: Mapping[str, Any], value: float) -> None:
         folder = self.run / f"{CHECKPOINT}{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
-        with TemporaryDirectory() as temporary:
-            save_snapshot(snapshot, Path(temporary))
-            (folder / STATE_FILE).copy_from(Path(temporary) / STATE_FILE)
+        save_snapshot(snapshot, folder)
         self.kept.append((value, folder))
         ranked = sorted(self.kept[:-1], key=lambda item: item[0], reverse=self.mode == "max")
         for item in ranked[self.num_to_keep :]:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from raycxr.errors import DataError
+from raycxr.storage.local import replacing_path
+from raycxr.storage.location import Location
 from raycxr.training.average import WeightAverage
 from raycxr.training.schedule import Schedule
 
@@ -91,9 +94,18 @@ def validated_weights(snapshot: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return weights
 
 
-def save_snapshot(snapshot: Mapping[str, Any], folder: Path) -> None:
-    """Write a snapshot into a checkpoint folder."""
-    torch.save(dict(snapshot), folder / STATE_FILE)
+def save_snapshot(snapshot: Mapping[str, Any], folder: Location) -> None:
+    """Write a snapshot into a checkpoint folder, in one piece or not at all."""
+    place = folder / STATE_FILE
+    if place.is_local:
+        # By its path and straight into place: through a Python file, or copied once more, some hundred megabytes
+        # would slow the epoch that is being trained meanwhile.
+        with replacing_path(place.local_path) as temporary_path:
+            torch.save(dict(snapshot), temporary_path)
+        return
+    with TemporaryDirectory() as temporary:
+        torch.save(dict(snapshot), Path(temporary) / STATE_FILE)
+        place.copy_from(Path(temporary) / STATE_FILE)
 
 
 def load_snapshot(data: bytes, origin: str) -> dict[str, Any]:
