@@ -101,5 +101,6 @@ def test_extends_in_a_circle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_of_the_project_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYCXR_DATA", "/data")
+    monkeypatch.setenv("RAYCXR_DEMO", "/demo")
     config = load_config(path)
     assert config.ingest is not None
