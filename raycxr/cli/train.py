@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -23,12 +22,10 @@ def train(
 ) -> None:
     """Train one run, on Ray Train or in this process."""
     from raycxr.config.load import load_config
-    from raycxr.training.startup import THREADS, without_garbage_collection
+    from raycxr.training.startup import without_garbage_collection
 
     config = load_config(path, overrides or [])
     if local:
-        for name, value in THREADS.items():
-            os.environ.setdefault(name, value)
         with without_garbage_collection():
             from raycxr.training.run import train as train_run
             from raycxr.training.run import train_here

@@ -28,7 +28,6 @@ def save_bundle(
     splits: SplitIndex,
 ) -> None:
     """Publish weights with everything that is needed to use them."""
-    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
     postprocess = {
         "classes": list(target.classes),
         "target": target.name,
@@ -37,7 +36,7 @@ def save_bundle(
         "thresholds": dict.fromkeys(target.classes, config.evaluate.threshold),
     }
     card = model_card(metrics, config, target, splits)
-    write_bundle(destination, save(contiguous), to_yaml(config), metrics, postprocess, card)
+    write_bundle(destination, save(dict(weights)), to_yaml(config), metrics, postprocess, card)
 
 
 def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]:

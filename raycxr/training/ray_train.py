@@ -23,8 +23,8 @@ from raycxr.errors import RaycxrError, TrainingError
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD
 from raycxr.storage.location import Location
+from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
-from raycxr.training.startup import THREADS
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,7 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
 def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location) -> DataParallelTrainer:
     resources = config.resources
     filesystem, path = run.parent.filesystem()
+    memory = KEEP_FREED_MEMORY if resources.gpus_per_worker == 0 else {}
     parts = {
         "train_loop_config": settings,
         "scaling_config": ray.train.ScalingConfig(
@@ -104,7 +105,7 @@ def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location)
                 checkpoint_score_order=default_mode(config.train.metric),
             ),
             # Ray gives a worker one thread unless told otherwise.
-            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus), **THREADS}},
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus), **memory}},
         ),
     }
     if resources.workers == 1:

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
@@ -16,6 +18,7 @@ from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
+from raycxr.training.allocator import keep_freed_memory
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.session import LocalSession
 
@@ -91,6 +94,8 @@ def train(
 
 def train_here(config: Config, run: Location, resume: bool) -> None:
     """Train in this process, without Ray."""
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     session = LocalSession(run, config.train.num_to_keep, default_mode(config.train.metric), resume)
     run_training(config, run, session, available_cpus())
 

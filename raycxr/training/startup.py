@@ -6,10 +6,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Threads that wait for each other sleep in place of spinning: the loading processes need the same cores. Must stand in
-# the environment before torch is imported.
-THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -20,6 +20,8 @@ from raycxr.training.average import WeightAverage
 from raycxr.training.schedule import Schedule
 
 STATE_FILE = "state.pt"
+
+Weights: TypeAlias = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -88,10 +90,10 @@ class TrainingState:
         )
 
 
-def validated_weights(snapshot: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Weights of a snapshot that were validated."""
-    weights: dict[str, torch.Tensor] = snapshot["average"] or snapshot["model"]
-    return weights
+def plain_weights(snapshot: Mapping[str, Any]) -> Weights:
+    """Weights of a snapshot that were validated, in plain memory order, as safetensors stores them."""
+    weights: Weights = snapshot["average"] or snapshot["model"]
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
 def save_snapshot(snapshot: Mapping[str, Any], folder: Location) -> None:
