@@ -89,9 +89,20 @@ class IntensitySection(Section):
 class IngestSection(Section):
     """Raw films in, verified shards out."""
 
-    source: Literal["jsrt", "pairs"] = Field("jsrt", description="the layout on disk")
+    source: Literal["jsrt", "pairs", "siim-dicom", "siim-png", "montgomery", "shenzhen", "tb-mirror"] = Field(
+        "jsrt", description="the layout on disk"
+    )
     images: str = Field(description="folder of films (local or s3://)")
-    masks: str | None = Field(None, description="folder of masks; where unset, nothing is annotated")
+    masks: str | None = Field(
+        None,
+        description="folder of masks, or siim-dicom's table of run lengths; where unset, nothing is annotated",
+    )
+    modalities: tuple[str, ...] | None = Field(
+        None, description="DICOM: the modalities accepted, such as [CR, DX]; where unset, any"
+    )
+    body_parts: tuple[str, ...] | None = Field(
+        None, description="DICOM: the body parts accepted, such as [CHEST]; where unset, any"
+    )
     inverted: bool | None = Field(
         None, description="true where lungs are bright on disk; JSRT .IMG files are known to be"
     )
@@ -106,6 +117,9 @@ class IngestSection(Section):
     size: Annotated[int, Field(ge=16, le=4096)] = Field(256, description="pixels of the square that a film fits in")
     intensity: IntensitySection = IntensitySection()
     out: str = Field(description="where the data set is written (local or s3://)")
+    codec: Literal["raw", "rowdelta+zstd"] = Field(
+        "rowdelta+zstd", description="form of the films in a shard, both without loss; the node's cache holds them raw"
+    )
     shard_films: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="films per shard; where unset, shards of up to 80 MB, and at least eight of 16 films or more",

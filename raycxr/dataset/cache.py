@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from raycxr.dataset.codec import decode_image, encode_image
 from raycxr.dataset.manifest import ShardEntry
 from raycxr.dataset.shard import open_verified
 from raycxr.errors import StorageError
@@ -49,9 +50,9 @@ def cached_shard(dataset: Location, entry: ShardEntry, folder: Path) -> Path:
             # Another process of this node may have made it while this one waited.
             if target.exists() and not dataset.is_local:
                 return target
-            table = open_verified(dataset / entry.name, entry.sha256).read()
+            shard = open_verified(dataset / entry.name, entry.sha256)
             if not target.exists():
-                _write_arrow(table, target)
+                _write_arrow(_unpacked(shard.read()), target)
     except OSError as error:
         raise StorageError(
             f"cannot write the shard cache {folder}: {error.strerror}",
@@ -63,6 +64,21 @@ def cached_shard(dataset: Location, entry: ShardEntry, folder: Path) -> Path:
 def map_shard(path: Path) -> pa.Table:
     """Map a cached shard into memory: nothing is read until a film is asked for."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _unpacked(table: pa.Table) -> pa.Table:
+    """Films of a shard as raw pixels, so that picking one out of the cache costs no decompression."""
+    images, forms = [], []
+    for row in range(table.num_rows):
+        height, width = table["height"][row].as_py(), table["width"][row].as_py()
+        pixels = decode_image(table["image"][row].as_buffer(), table["codec"][row].as_py(), height, width)
+        stored, form = encode_image(pixels, "raw")
+        images.append(stored)
+        forms.append(form)
+    for name, values in (("image", images), ("codec", forms)):
+        position = table.schema.get_field_index(name)
+        table = table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+    return table
 
 
 def _write_arrow(table: pa.Table, target: Path) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raycxr.dataset.codec import Codec
 from raycxr.dataset.shard import film_row, mask_row
 from raycxr.errors import DataError
-from raycxr.sources.film import Film, Reject, Source
+from raycxr.sources.film import Film, Reject, Source, UnwantedFilmError
 from raycxr.storage.location import Location
 from raycxr.xray.intensity import IntensityRule
 from raycxr.xray.mask import binarise, pack_bits
 from raycxr.xray.picture import decode_picture
 from raycxr.xray.resize import letterbox_image, letterbox_mask
+from raycxr.xray.run_length import RunLengths
 
 # Masks drawn on a smaller or larger copy of the film have its aspect up to rounding; a figure or a crop has not.
 ASPECT_TOLERANCE = 0.02
@@ -33,6 +36,7 @@ class Rules:
     size: int
     intensity: IntensityRule
     white: float | None  # stored value of white in films that keep their values
+    codec: Codec
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,18 @@ class Originals:
     """Bytes of a film and of its masks, as read."""
 
     image: bytes
-    masks: tuple[bytes, ...]
+    masks: tuple[bytes | RunLengths, ...]
+
+
+def film_fingerprint(film: Film) -> str:
+    """Hash of all that the listing tells about a film: its files, labels and patient, but not their contents."""
+    return hashlib.sha256(json.dumps(asdict(film), sort_keys=True).encode()).hexdigest()
 
 
 def read_originals(film: Film) -> Originals:
     """Read all files of a film."""
-    return Originals(Location(film.uri).read_bytes(), tuple(Location(part.uri).read_bytes() for part in film.parts))
+    masks = tuple(part.run_lengths or Location(part.uri).read_bytes() for part in film.parts)
+    return Originals(Location(film.uri).read_bytes(), masks)
 
 
 def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | Reject:
@@ -67,9 +77,12 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
         `mask_aspect`.
     """
     try:
-        pixels = rules.source.decode(film, originals.image)
+        decoded = rules.source.decode(film, originals.image)
+    except UnwantedFilmError as error:
+        return Reject(film.uri, error.reason, error.message)
     except DataError as error:
         return Reject(film.uri, "image_unreadable", str(error.message))
+    pixels = decoded.pixels
     field = None
     if film.annotated:
         mask = _read_mask(film, originals.masks, pixels, rules)
@@ -85,7 +98,7 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
     small = None if field is None else letterbox_mask(field, size, classes)
     index = {
         "id": film.id,
-        "patient": film.patient,
+        "patient": decoded.patient or film.patient,
         "source": rules.source_name,
         "annotated": film.annotated,
         "pixels": [int(np.count_nonzero(field & (1 << bit))) for bit in range(classes)] if field is not None else None,
@@ -93,26 +106,33 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
         "width": pixels.shape[1],
         "mask_height": None if field is None else field.shape[0],
         "mask_width": None if field is None else field.shape[1],
-        "spacing_mm": None if film.field_width_mm is None else film.field_width_mm / pixels.shape[1],
+        "spacing_mm": decoded.pixel_mm or (film.field_width_mm and film.field_width_mm / pixels.shape[1]),
         "low": float(low),
         "high": float(high),
         "original": film.uri,
         "sha256": hashlib.sha256(originals.image).hexdigest(),
         "pixels_sha256": _pixel_hash(pixels),
-        "masks_sha256": [hashlib.sha256(data).hexdigest() for data in originals.masks],
+        "masks_sha256": [hashlib.sha256(_mask_bytes(mask)).hexdigest() for mask in originals.masks],
         "given_split": film.split,
+        "listed_sha256": film_fingerprint(film),
     }
-    row = film_row(film.id, letterbox_image(image, size), small, film.labels)
+    row = film_row(film.id, letterbox_image(image, size), small, film.labels, rules.codec)
     index["labels"] = row["labels"]
     return Converted(row, None if field is None else mask_row(film.id, field), index)
 
 
-def _read_mask(film: Film, masks: tuple[bytes, ...], pixels: NDArray[Any], rules: Rules) -> NDArray[np.uint8] | Reject:
+def _mask_bytes(mask: bytes | RunLengths) -> bytes:
+    return mask.text.encode() if isinstance(mask, RunLengths) else mask
+
+
+def _read_mask(
+    film: Film, masks: tuple[bytes | RunLengths, ...], pixels: NDArray[Any], rules: Rules
+) -> NDArray[np.uint8] | Reject:
     """Bit field of all classes at the size of the mask files."""
     drawn: dict[str, NDArray[np.bool_]] = {}
     for part, data in zip(film.parts, masks, strict=True):
         try:
-            mask = binarise(decode_picture(data))
+            mask = data.decode() if isinstance(data, RunLengths) else binarise(decode_picture(data))
         except DataError as error:
             return Reject(part.uri, "mask_unreadable", error.message)
         known = next(iter(drawn.values()), mask)

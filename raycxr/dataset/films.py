@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
+from raycxr.dataset.codec import decode_image
 from raycxr.dataset.manifest import Manifest, read_index, read_manifest
-from raycxr.dataset.shard import decode_image, decode_mask
+from raycxr.dataset.shard import decode_mask
 from raycxr.dataset.split import SPLITS, assign_splits
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.storage.location import Location

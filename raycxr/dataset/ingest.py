@@ -1,7 +1,8 @@
 """Ingest: raw films in any layout -> verified shards, with Ray Data or in this process.
 
-Every shard is one task that reads, decodes, converts and writes its films, and then leaves a note under `parts/`.
-A killed ingest finds the notes and goes on; `manifest.json` comes last, and only then the notes go.
+Every shard is one task (`raycxr.dataset.shard_task`) that leaves a note under `parts/`. A killed ingest finds the notes
+and goes on; `manifest.json` comes last, and only then the notes go. A second call over a source that has grown adds
+shards of the new films and leaves those that are there.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import raycxr
 from raycxr.config.sections import Config, IngestSection, SplitSection
-from raycxr.dataset.convert import Converted, Originals, Rules, convert_film, read_originals
+from raycxr.dataset.convert import Rules, film_fingerprint
+from raycxr.dataset.generation import PREVIOUS, Generation, read_generation, set_aside
 from raycxr.dataset.manifest import (
     INDEX,
     INDEX_SCHEMA,
@@ -27,22 +28,16 @@ from raycxr.dataset.manifest import (
     Geometry,
     Manifest,
     ShardEntry,
-    read_manifest,
     read_rejects,
     write_rows,
 )
 from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules
-from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, encode_table
+from raycxr.dataset.shard_task import PARTS, write_shard
 from raycxr.dataset.split import assign_splits
-from raycxr.errors import ConfigurationError, DataError, RaycxrError, StorageError
-from raycxr.sources.film import Film, Listing, Reject
+from raycxr.errors import ConfigurationError, DataError
+from raycxr.sources.film import Listing
 from raycxr.storage.check import check_writable
-from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
-
-PARTS = "parts"
-# Files of a shard that are being read while others are converted: hides the latency of object storage.
-READERS = 4
 
 Progress = Callable[[int], object]
 # Runs a shard's task for every plan and yields the parts in any order.
@@ -78,7 +73,8 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     Raises
     ------
     ConfigurationError, DataError, StorageError
-        Nothing to ingest, another data set in the way, no right to write, every film rejected, an empty class.
+        Nothing to ingest, another data set in the way (or this one, with films that are gone or changed), no right to
+        write, every film rejected, an empty class.
     """
     if config.ingest is None:
         raise ConfigurationError("the configuration has no section 'ingest'", "add ingest.source, .images and .out")
@@ -86,13 +82,16 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     out = Location(section.out)
     rules = build_rules(section)
     listing = rules.source.list()
-    plan = build_plan(listing, rules, section)
-    if (out / MANIFEST).exists():
-        return _already_there(out, plan, split)
+    before = read_generation(out)
+    plan = build_plan(listing, rules, section, before.films, len(before.shards))
+    if before.manifest is not None:
+        _check_same(out, before, listing, plan, split)
+        if before.manifest.fingerprint == plan.fingerprint and (out / MANIFEST).exists():
+            return _summary(out, before.manifest, before.manifest.counts.listed, read_rejects(out))
     check_writable(out)
     notes = _finished_parts(out)
     parts = [notes[shard.fingerprint] for shard in plan.shards if shard.fingerprint in notes]
-    skipped = sum(len(part["index"]) + len(part["rejects"]) for part in parts)
+    skipped = len(before.index) + sum(len(part["index"]) + len(part["rejects"]) for part in parts)
     progress(skipped)
     todo = [shard for shard in plan.shards if shard.fingerprint not in notes]
     if todo:
@@ -100,7 +99,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
             parts.append(part)
             progress(len(part["index"]) + len(part["rejects"]))
     parts.sort(key=lambda part: part["number"])
-    manifest, rejects = _publish(out, parts, listing, plan, rules, section, split)
+    manifest, rejects = _publish(out, before, parts, listing, plan, rules, section, split)
     return _summary(out, manifest, skipped, rejects)
 
 
@@ -108,64 +107,6 @@ def run_here(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterato
     """Convert shards one after the other in this process."""
     for plan in plans:
         yield write_shard(plan, rules, out)
-
-
-def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
-    """Convert the films of one shard, write its files and its note, and return the note."""
-    converted: list[Converted] = []
-    rejects: list[Reject] = []
-    with ThreadPoolExecutor(READERS) as readers:
-        for film, originals in zip(plan.films, readers.map(_try_read, plan.films), strict=True):
-            result = _convert(film, originals, rules)
-            if isinstance(result, Converted):
-                converted.append(result)
-            else:
-                rejects.append(result)
-    name = f"{plan.number:05d}.parquet"
-    films = encode_table([item.film for item in converted], FILM_SCHEMA)
-    masks = encode_table([item.mask for item in converted if item.mask is not None], MASK_SCHEMA)
-    (out / "shards" / name).write_bytes(films)
-    (out / "masks" / name).write_bytes(masks)
-    for row, item in enumerate(converted):
-        item.index.update(shard=plan.number, row=row)
-    part = {
-        "fingerprint": plan.fingerprint,
-        "number": plan.number,
-        "shard": _entry(f"shards/{name}", len(converted), films),
-        "mask": _entry(f"masks/{name}", sum(item.mask is not None for item in converted), masks),
-        "index": [item.index for item in converted],
-        "rejects": [asdict(reject) for reject in rejects],
-    }
-    (out / PARTS / f"{plan.number:05d}.json").write_text(json.dumps(part))
-    return part
-
-
-def _try_read(film: Film) -> Originals | Reject:
-    try:
-        return read_originals(film)
-    except MissingError as error:
-        return Reject(film.uri, "file_missing", error.message)
-    except StorageError as error:
-        # A local file that cannot be read is a bad film; object storage that still fails after its retries is an
-        # outage, and turning it into thousands of rejects would publish a data set without them.
-        if not Location(film.uri).is_local:
-            raise
-        return Reject(film.uri, "file_unreadable", error.message)
-
-
-def _convert(film: Film, originals: Originals | Reject, rules: Rules) -> Converted | Reject:
-    if isinstance(originals, Reject):
-        return originals
-    try:
-        return convert_film(film, originals, rules)
-    except RaycxrError:
-        raise
-    except Exception as error:  # decoders fail in many ways, and one bad film must never stop the rest
-        return Reject(film.uri, "unexpected", f"{type(error).__name__}: {error}")
-
-
-def _entry(name: str, rows: int, data: bytes) -> dict[str, Any]:
-    return {"name": name, "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
@@ -176,23 +117,29 @@ def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
     return {part["fingerprint"]: part for part in parts}
 
 
-def _already_there(out: Location, plan: Plan, split: SplitSection) -> IngestSummary:
-    manifest = read_manifest(out)
-    if manifest.fingerprint != plan.fingerprint:
+def _check_same(out: Location, before: Generation, listing: Listing, plan: Plan, split: SplitSection) -> None:
+    """Refuse to mix: what is there must have been made by the same rules, from films that are all still the same."""
+    assert before.manifest is not None
+    remedy = "choose another ingest.out, or delete that one"
+    if before.manifest.rules != plan.rules:
+        raise DataError(f"{out} already holds a data set with other settings", remedy)
+    listed = {film.id: film_fingerprint(film) for film in listing.films}
+    other = [row["id"] for row in before.index if listed.get(row["id"]) != row["listed_sha256"]]
+    if other:
         raise DataError(
-            f"{out} already holds a data set of other films or with other settings",
-            "choose another ingest.out, or delete that one",
+            f"{out} already holds a data set of other films: {len(other)} of its {len(before.index)} are gone from the "
+            f"source or have other files now, for example {other[0]}",
+            remedy,
         )
-    if manifest.split != split:
+    if before.manifest.split != split:
         raise DataError(
-            f"{out} was divided by another split rule",
-            "give dataset.split to train and evaluate, choose another ingest.out, or delete that one",
+            f"{out} was divided by another split rule", f"give dataset.split to train and evaluate, {remedy}"
         )
-    return _summary(out, manifest, manifest.counts.listed, read_rejects(out))
 
 
 def _publish(
     out: Location,
+    before: Generation,
     parts: list[dict[str, Any]],
     listing: Listing,
     plan: Plan,
@@ -200,13 +147,14 @@ def _publish(
     section: IngestSection,
     split: SplitSection,
 ) -> tuple[Manifest, list[dict[str, str]]]:
-    index = [row for part in parts for row in part["index"]]
+    index = before.index + [row for part in parts for row in part["index"]]
     rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
     _check_contents(index, rejects, rules, out)
-    splits = assign_splits(index, split)
+    splits = assign_splits(index, split, {row["id"]: row["split"] for row in before.index})
     for row in index:
         row["split"] = splits[row["id"]]
     rejects.sort(key=lambda row: (row["original"], row["reason"]))
+    set_aside(out, before)
     write_rows(out / INDEX, index, INDEX_SCHEMA)
     write_rows(out / REJECTS, rejects, REJECT_SCHEMA)
     manifest = Manifest(
@@ -216,6 +164,7 @@ def _publish(
         structures=dict(rules.structures),
         geometry=Geometry(size=rules.size),
         intensity=section.intensity,
+        codec=section.codec,
         decoder=rules.source.decoder,
         counts=Counts(
             listed=len(index) + len(rejects),
@@ -223,14 +172,16 @@ def _publish(
             rejected=len(rejects),
             annotated=sum(row["annotated"] for row in index),
         ),
-        shards=tuple(ShardEntry(**part["shard"]) for part in parts),
-        masks=tuple(ShardEntry(**part["mask"]) for part in parts),
+        shards=before.shards + tuple(ShardEntry(**part["shard"]) for part in parts),
+        masks=before.masks + tuple(ShardEntry(**part["mask"]) for part in parts),
         split=split,
+        rules=plan.rules,
         fingerprint=plan.fingerprint,
         id=_content_id(index, rules, section),
     )
     (out / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     (out / PARTS).delete_tree()
+    (out / PREVIOUS).delete_tree()
     return manifest, rejects
 
 
@@ -253,7 +204,8 @@ def _check_contents(index: list[dict[str, Any]], rejects: list[dict[str, str]], 
 
 def _content_id(index: list[dict[str, Any]], rules: Rules, section: IngestSection) -> str:
     contents = {
-        "films": [[row["id"], row["patient"], row["labels"], row["sha256"], row["masks_sha256"]] for row in index],
+        # By id, so that a data set that has grown is the same as one that was written at once.
+        "films": sorted([row["id"], row["labels"], row["sha256"], row["masks_sha256"]] for row in index),
         "structures": [[name, list(parts)] for name, parts in rules.structures.items()],
         "inverted": section.inverted,
         "size": rules.size,

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from raycxr.config.sections import IntensitySection, SplitSection
+from raycxr.dataset.codec import Codec
 from raycxr.errors import DataError
 from raycxr.storage.location import Location
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 REJECTS = "rejects.parquet"
@@ -38,7 +39,9 @@ INDEX_SCHEMA = pa.schema(
         ("high", pa.float64()),
         ("original", pa.string()),
         ("sha256", pa.string()),  # of the original file
+        ("masks_sha256", pa.list_(pa.string())),  # of the original mask files, or of their run lengths
         ("pixels_sha256", pa.string()),  # of the decoded film: equal for exact duplicates
+        ("listed_sha256", pa.string()),  # of what the source listed about the film
         ("given_split", pa.string()),
         ("split", pa.string()),
     ]
@@ -85,11 +88,13 @@ class Manifest(_Part):
     structures: dict[str, tuple[str, ...]]
     geometry: Geometry
     intensity: IntensitySection
+    codec: Codec
     decoder: str
     counts: Counts
     shards: tuple[ShardEntry, ...]
     masks: tuple[ShardEntry, ...]
     split: SplitSection
+    rules: str  # hash of the rules: only films converted by the same ones are added
     fingerprint: str  # of what was listed and of the rules: the same again means nothing to do
     id: str  # content id: of the films, the masks and the rules, however many workers wrote them
 
@@ -123,7 +128,7 @@ def read_manifest(dataset: Location) -> Manifest:
 
 
 def read_index(dataset: Location) -> list[dict[str, Any]]:
-    """Rows of `index.parquet`, one per film, sorted by id."""
+    """Rows of `index.parquet`, one per film, in the order of the shards and of the rows in them."""
     return _read_rows(dataset / INDEX)
 
 

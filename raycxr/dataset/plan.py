@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 
 from raycxr.config.sections import IngestSection, IntensitySection
-from raycxr.dataset.convert import Rules
+from raycxr.dataset.convert import Rules, film_fingerprint
 from raycxr.dataset.manifest import FORMAT_VERSION
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.choices import build_source
@@ -38,9 +38,10 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole ingest. `fingerprint` is that of the data set."""
+    """A whole ingest: the shards to write, the hash of the rules, and that of the rules and of all that is listed."""
 
     shards: tuple[ShardPlan, ...]
+    rules: str
     fingerprint: str
 
 
@@ -55,13 +56,23 @@ def build_rules(section: IngestSection) -> Rules:
     source = build_source(section)
     structures = _merge_classes(source.structures, section.classes)
     white = section.intensity.high if section.intensity.rule == "keep" else None
-    return Rules(source, section.source, structures, section.size, _intensity_rule(section.intensity), white)
+    intensity = _intensity_rule(section.intensity)
+    return Rules(source, section.source, structures, section.size, intensity, white, section.codec)
 
 
-def build_plan(listing: Listing, rules: Rules, section: IngestSection) -> Plan:
-    """Cut a listing, sorted by id, into shards."""
-    films = listing.films
-    if not films:
+def build_plan(
+    listing: Listing, rules: Rules, section: IngestSection, present: Set[str] = frozenset(), first_shard: int = 0
+) -> Plan:
+    """Cut a listing, sorted by id, into shards.
+
+    Parameters
+    ----------
+    present : set of str
+        Ids of the films that the data set holds already.
+    first_shard : int
+        Number of the first new shard.
+    """
+    if not listing.films:
         example = f", for example {listing.rejects[0].original}: {listing.rejects[0].reason}" if listing.rejects else ""
         raise DataError(f"no film to ingest under {section.images}{example}", "correct ingest.images and ingest.masks")
     base = json.dumps(
@@ -73,16 +84,20 @@ def build_plan(listing: Listing, rules: Rules, section: IngestSection) -> Plan:
             list(rules.structures),
             rules.size,
             section.intensity.model_dump(),
+            section.modalities,
+            section.body_parts,
+            rules.codec,
         ],
         sort_keys=True,
     )
-    step = section.shard_films or _films_per_shard(len(films), rules)
-    shards = []
-    for number, start in enumerate(range(0, len(films), step)):
-        part = films[start : start + step]
-        shards.append(ShardPlan(number, part, _fingerprint(base, [asdict(film) for film in part])))
-    rejects = [asdict(reject) for reject in listing.rejects]
-    return Plan(tuple(shards), _fingerprint(base, [*(shard.fingerprint for shard in shards), *rejects]))
+    new = [film for film in listing.films if film.id not in present]
+    step = section.shard_films or _films_per_shard(len(new), rules)
+    shards: list[ShardPlan] = []
+    for start in range(0, len(new), step):
+        number, part = first_shard + len(shards), tuple(new[start : start + step])
+        shards.append(ShardPlan(number, part, _fingerprint(base, [number, *map(film_fingerprint, part)])))
+    listed = [*map(film_fingerprint, listing.films), *(asdict(reject) for reject in listing.rejects)]
+    return Plan(tuple(shards), _fingerprint(base, []), _fingerprint(base, listed))
 
 
 def _intensity_rule(section: IntensitySection) -> IntensityRule:

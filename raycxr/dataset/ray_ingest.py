@@ -11,8 +11,8 @@ from typing import Any
 import ray.data
 
 from raycxr.dataset.convert import Rules
-from raycxr.dataset.ingest import write_shard
 from raycxr.dataset.plan import ShardPlan
+from raycxr.dataset.shard_task import write_shard
 from raycxr.storage.location import Location
 
 

@@ -1,8 +1,8 @@
 """Shards: Parquet files of converted films, and of masks at their original size.
 
-A film is stored as the raw bytes of its pixels, rows from top to bottom: at a few hundred kilobytes a film that is
-the fastest form to read, and Parquet tensor columns would store every byte as a 32-bit integer. The mask is one
-uint8 bit field per pixel (bit i = class i); null means "not annotated", all zero "annotated as empty".
+A film is stored as the bytes of its pixels, rows from top to bottom, as they are or compressed without loss (see
+`raycxr.dataset.codec`); Parquet tensor columns would store every byte as a 32-bit integer. The mask is one uint8 bit
+field per pixel (bit i = class i); null means "not annotated", all zero "annotated as empty".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raycxr.dataset.codec import encode_image
 from raycxr.errors import DataError
 from raycxr.storage.location import Location
 
@@ -40,25 +41,23 @@ MASK_SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),
     ]
 )
-# Codec name -> dtype of the pixels; "raw" is uncompressed, little-endian.
-CODECS: dict[str, np.dtype[Any]] = {"raw-uint8": np.dtype("u1"), "raw-uint16": np.dtype("<u2")}
 # Rows that a reader decodes at once; see the measurements on row groups of 32 to 64 films.
 ROW_GROUP = 64
 
 
 def film_row(
-    film_id: str, image: NDArray[Any], field: NDArray[np.uint8] | None, labels: Mapping[str, int]
+    film_id: str, image: NDArray[Any], field: NDArray[np.uint8] | None, labels: Mapping[str, int], codec: str
 ) -> dict[str, Any]:
     """Row of a film shard: `image` (H, W) uint8 or uint16, `field` (H, W) uint8 bit field or None."""
-    codec = f"raw-{image.dtype.name}"
     height, width = image.shape
+    stored, coded = encode_image(image, codec)
     return {
         "id": film_id,
-        "image": np.ascontiguousarray(image, dtype=CODECS[codec]).tobytes(),
+        "image": stored,
         "mask": None if field is None else np.ascontiguousarray(field).tobytes(),
         "height": height,
         "width": width,
-        "codec": codec,
+        "codec": coded,
         "labels": json.dumps(dict(labels), sort_keys=True),
     }
 
@@ -102,13 +101,6 @@ def open_verified(location: Location, sha256: str) -> pq.ParquetFile:
             "restore it, or delete the data set and ingest again",
         )
     return pq.ParquetFile(pa.BufferReader(data))
-
-
-def decode_image(data: Any, codec: str, height: int, width: int) -> NDArray[Any]:
-    """Pixels (H, W) of one row, uint8 or uint16, as a read-only view of its bytes."""
-    if codec not in CODECS:
-        raise DataError(f"codec {codec!r} is unknown, known are {', '.join(CODECS)}", "use a newer raycxr")
-    return np.frombuffer(data, dtype=CODECS[codec]).reshape(height, width)
 
 
 def decode_mask(data: Any, height: int, width: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from raycxr.config.sections import SplitSection
@@ -19,7 +20,9 @@ from raycxr.errors import DataError
 SPLITS = ("train", "validation", "test")
 
 
-def assign_splits(index: Sequence[Mapping[str, Any]], rule: SplitSection) -> dict[str, str]:
+def assign_splits(
+    index: Sequence[Mapping[str, Any]], rule: SplitSection, kept: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
     """Split of every film.
 
     Parameters
@@ -28,6 +31,9 @@ def assign_splits(index: Sequence[Mapping[str, Any]], rule: SplitSection) -> dic
         Rows with `id`, `patient`, `pixels_sha256` and `given_split`.
     rule : SplitSection
         How to divide.
+    kept : mapping
+        Film id -> split of films that stay where they are. A group follows the first of its films that is among them,
+        and the rule divides the other groups so that the whole comes near its shares.
 
     Returns
     -------
@@ -40,8 +46,12 @@ def assign_splits(index: Sequence[Mapping[str, Any]], rule: SplitSection) -> dic
         The rule does not fit the data (no given split, no number in a name, fewer groups than folds).
     """
     groups = sorted(_groups(index), key=lambda group: _order(rule.seed, group[0]))
+    splits, free = _keep(groups, kept)
     if rule.rule == "fraction":
-        return _proportions(groups, {"train": rule.train, "validation": rule.validation, "test": rule.test})
+        shares = {"train": rule.train, "validation": rule.validation, "test": rule.test}
+        return splits | _proportions(free, shares, Counter(splits.values()))
+    if rule.rule == "given":
+        return splits | _given(index, groups, free, rule)
     if rule.rule == "k-fold":
         if len(groups) < rule.folds:
             raise DataError(
@@ -49,17 +59,31 @@ def assign_splits(index: Sequence[Mapping[str, Any]], rule: SplitSection) -> dic
                 "lower dataset.split.folds",
             )
         tested = {
-            film for position, group in enumerate(groups) if position % rule.folds == rule.fold - 1 for film in group
+            film for position, group in enumerate(free) if position % rule.folds == rule.fold - 1 for film in group
         }
-    elif rule.rule == "scr-folds":
-        tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
     else:
-        return _given(index, groups, rule)
-    rest = [group for group in groups if not set(group) & tested]
+        tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
     # A group with one film in the tested fold goes there whole.
-    splits = {film: "test" for group in groups if set(group) & tested for film in group}
-    share = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
-    return splits | _proportions(rest, share)
+    splits |= {film: "test" for group in free if set(group) & tested for film in group}
+    rest = [group for group in free if not set(group) & tested]
+    return splits | _proportions(rest, _train_and_validation(rule))
+
+
+def _keep(groups: Sequence[list[str]], kept: Mapping[str, str]) -> tuple[dict[str, str], list[list[str]]]:
+    """Splits of the groups with a film that stays where it is, and the other groups."""
+    splits: dict[str, str] = {}
+    free: list[list[str]] = []
+    for group in groups:
+        sides = [kept[film] for film in group if film in kept]
+        if sides:
+            splits |= dict.fromkeys(group, sides[0])
+        else:
+            free.append(group)
+    return splits, free
+
+
+def _train_and_validation(rule: SplitSection) -> dict[str, float]:
+    return {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
 
 
 def split_counts(splits: Mapping[str, str]) -> dict[str, int]:
@@ -91,19 +115,27 @@ def _groups(index: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return sorted(sorted(group) for group in members.values())
 
 
-def _proportions(groups: Sequence[list[str]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Divide groups by the shares: counts by largest remainder, test filled first, then validation, then train."""
-    films = sum(len(group) for group in groups)
+def _proportions(
+    groups: Sequence[list[str]], shares: Mapping[str, float], present: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, str]:
+    """Divide groups by the shares: counts by largest remainder, test filled first, then validation, then train.
+
+    `present` are the films that each side has already, so that the shares hold for all together.
+    """
+    films = sum(len(group) for group in groups) + sum(present.values())
     total = sum(shares.values())
     exact = {name: films * share / total for name, share in shares.items()}
     wanted = {name: int(value) for name, value in exact.items()}
     by_remainder = sorted(exact, key=lambda name: wanted[name] - exact[name])
     for name in by_remainder[: films - sum(wanted.values())]:
         wanted[name] += 1
+    for name, count in present.items():
+        wanted[name] -= count
     splits: dict[str, str] = {}
     for group in groups:
         # Exact where every group is one film; a larger group that straddles a border stays whole.
-        name = next(name for name in reversed(SPLITS) if wanted.get(name, 0) > 0)
+        # Where a side has more than its share already, the others have no room for all.
+        name = next((name for name in reversed(SPLITS) if wanted.get(name, 0) > 0), SPLITS[0])
         wanted[name] -= len(group)
         splits |= dict.fromkeys(group, name)
     return splits
@@ -119,7 +151,9 @@ def _scr_fold(film_id: str) -> int:
     return 1 if int(number.group(1)) % 2 else 2
 
 
-def _given(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule: SplitSection) -> dict[str, str]:
+def _given(
+    index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], free: Sequence[list[str]], rule: SplitSection
+) -> dict[str, str]:
     given = {row["id"]: row["given_split"] for row in index}
     without = [film for film, split in given.items() if split is None]
     if without:
@@ -134,9 +168,9 @@ def _given(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule
                 f"the given split divides one patient: {', '.join(group[:3])} lie in {', '.join(sorted(sides))}",
                 "move the films to one side, or choose another rule",
             )
+    splits = {film: given[film] for group in free for film in group}
     if "validation" in given.values():
-        return given
+        return splits
     # Many archives come with train and test only: validation is then taken from train.
-    train = [group for group in groups if given[group[0]] == "train"]
-    share = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
-    return given | _proportions(train, share)
+    train = [group for group in free if given[group[0]] == "train"]
+    return splits | _proportions(train, _train_and_validation(rule))

@@ -8,13 +8,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from raycxr.errors import DataError
+from raycxr.xray.run_length import RunLengths
+
 
 @dataclass(frozen=True)
 class MaskPart:
-    """One mask file of a film and the structure that it shows; a structure may have several parts."""
+    """One mask of a film and the structure that it shows; a structure may have several parts, which are joined.
+
+    Parameters
+    ----------
+    structure : str
+        One of the source's structures.
+    uri : str
+        The mask file, or the table that holds its run lengths.
+    run_lengths : RunLengths or None
+        The mask itself where it comes from a table; None where `uri` is a picture.
+    """
 
     structure: str
     uri: str
+    run_lengths: RunLengths | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Film:
     annotated : bool
         Whether there are masks. An annotated film may show nothing in them.
     patient : str
-        Films of one patient never lie on both sides of a split.
+        Films of one patient never lie on both sides of a split. Where the file itself tells, see `Decoded`.
     labels : dict of str to int
         What is known about the whole film.
     field_width_mm : float or None
@@ -49,6 +63,36 @@ class Film:
     labels: dict[str, int]
     field_width_mm: float | None
     split: str | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a film's file holds.
+
+    Parameters
+    ----------
+    pixels : uint8 or uint16 array (H, W)
+        Stored values, turned so that bone is bright and lungs dark.
+    patient : str or None
+        Keyed hash of the patient whom the file names; None: `Film.patient` counts.
+    pixel_mm : float or None
+        Distance of pixels that the file tells; None: `Film.field_width_mm` counts.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    patient: str | None = None
+    pixel_mm: float | None = None
+
+
+class UnwantedFilmError(DataError):
+    """A film that is whole, but none of those that the data set is made of; `reason` goes into the rejects."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message, "remove it, or change what ingest accepts")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[UnwantedFilmError], tuple[str, str]]:
+        return type(self), (self.reason, self.message)
 
 
 @dataclass(frozen=True)
@@ -88,11 +132,13 @@ class Source(Protocol):
             If a folder is missing or holds no film.
         """
 
-    def decode(self, film: Film, data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Return the stored pixel values of a film, shape (H, W), turned so that bone is bright and lungs dark.
+    def decode(self, film: Film, data: bytes) -> Decoded:
+        """Return what the bytes of a film's file hold.
 
         Raises
         ------
+        UnwantedFilmError
+            If the film is whole, but not wanted.
         DataError
             If the data are damaged or no such film.
         """

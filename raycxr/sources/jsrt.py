@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raycxr.errors import DataError
-from raycxr.sources.film import Film, Listing, MaskPart, Reject
+from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.folder import PICTURES, list_folder, with_suffix
 from raycxr.storage.location import Location
 from raycxr.xray.anatomy import STRUCTURES
@@ -79,12 +76,12 @@ class JsrtSource:
             rejects.append(Reject(parts[0].uri, "image_missing", f"{len(parts)} masks of {name}, but no film"))
         return Listing(tuple(films), tuple(rejects))
 
-    def decode(self, film: Film, data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def decode(self, film: Film, data: bytes) -> Decoded:
         """Decode a film; see `raycxr.sources.film.Source.decode`. Raw films have values 0 to 4095."""
         if Location(film.uri).suffix.lower() == _RAW:
-            return invert(decode_raw(data), RAW_BITS)
+            return Decoded(invert(decode_raw(data), RAW_BITS))
         pixels = decode_picture(data)
-        return invert(pixels, 8 * pixels.itemsize) if self.inverted else pixels
+        return Decoded(invert(pixels, 8 * pixels.itemsize) if self.inverted else pixels)
 
 
 def _find_images(images: str) -> tuple[dict[str, Location], list[Reject]]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raycxr.errors import ConfigurationError, DataError
-from raycxr.sources.film import Film, Listing, MaskPart, Reject
+from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.folder import PICTURES, list_folder, with_suffix
 from raycxr.storage.location import Location
 from raycxr.xray.intensity import invert
@@ -102,10 +99,10 @@ class PairsSource:
         rejects += [Reject(mask.uri, "image_missing", "a mask without a film") for mask in masks.values()]
         return Listing(tuple(films[name] for name in sorted(films)), tuple(rejects))
 
-    def decode(self, film: Film, data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def decode(self, film: Film, data: bytes) -> Decoded:
         """Decode a film; see `raycxr.sources.film.Source.decode`."""
         pixels = decode_picture(data)
-        return invert(pixels, 8 * pixels.itemsize) if self.inverted else pixels
+        return Decoded(invert(pixels, 8 * pixels.itemsize) if self.inverted else pixels)
 
     def _patient(self, stem: str) -> str | None:
         if self.patient_pattern is None:

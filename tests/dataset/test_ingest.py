@@ -15,9 +15,11 @@ from raycxr.config.load import load_config
 from raycxr.config.sections import Config
 from raycxr.dataset.convert import Rules
 from raycxr.dataset.films import Films, open_splits, shard_paths
-from raycxr.dataset.ingest import IngestSummary, ingest, run_here, write_shard
+from raycxr.dataset.generation import read_generation, set_aside
+from raycxr.dataset.ingest import IngestSummary, ingest, run_here
 from raycxr.dataset.manifest import read_index, read_manifest, read_rejects
 from raycxr.dataset.plan import ShardPlan
+from raycxr.dataset.shard_task import write_shard
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.jsrt import JsrtSource
 from raycxr.storage.location import Location
@@ -120,6 +122,68 @@ def test_the_content_id_knows_the_films_and_the_rules_but_not_the_shards(films: 
     film = next((films / "All247images").iterdir())
     film.write_bytes(encode_png(255 - decode_picture(film.read_bytes())))
     assert run(configure(films, tmp_path / "d")).id != base
+
+
+def hide(films: Path, count: int) -> list[Path]:
+    """Rename the first films, so that the source does not list them."""
+    hidden = sorted((films / "All247images").glob("*.png"))[:count]
+    return [film.rename(film.with_suffix(".later")) for film in hidden]
+
+
+def show(hidden: list[Path]) -> None:
+    for film in hidden:
+        film.rename(film.with_suffix(".png"))
+
+
+def test_a_source_that_has_grown_adds_only_what_is_new(films: Path, tmp_path: Path) -> None:
+    whole = run(configure(films, tmp_path / "whole"))
+    config = configure(films, tmp_path / "out", "ingest.shard_films=4")
+    hidden = hide(films, 6)
+    before = run(config)
+    assert (before.images, before.rejected) == (18, 6)  # the masks of the hidden films
+    splits = {row["id"]: row["split"] for row in read_index(Location(tmp_path / "out"))}
+    shards = {shard.name: shard.read_bytes() for shard in (tmp_path / "out" / "shards").iterdir()}
+    show(hidden)
+    after = run(config)
+    assert (after.images, after.rejected, after.skipped, after.id) == (24, 0, 18, whole.id)
+    index = read_index(Location(tmp_path / "out"))
+    assert {row["id"]: row["split"] for row in index if row["id"] in splits} == splits
+    assert all((tmp_path / "out" / "shards" / name).read_bytes() == data for name, data in shards.items())
+    data = Films(index, shard_paths(open_splits(config), None), None)
+    assert [data[(0, row)][0] for row in range(24)] == [row["id"] for row in index]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "manifest.json", "index.parquet", "rejects.parquet", "shards", "masks",
+    }  # fmt: skip
+    assert run(config).skipped == 24
+
+
+def test_growth_that_was_killed_while_it_was_published(films: Path, tmp_path: Path) -> None:
+    config = configure(films, tmp_path / "out", "ingest.shard_films=4")
+    hidden = hide(films, 6)
+    run(config)
+    show(hidden)
+    out = Location(tmp_path / "out")
+    set_aside(out, read_generation(out))
+    (out / "index.parquet").write_bytes(b"half")
+    with pytest.raises(DataError, match="holds no finished data set"):
+        read_manifest(out)
+    after = run(config)
+    assert (after.images, after.skipped) == (24, 18)
+    assert after.id == run(configure(films, tmp_path / "whole")).id
+
+
+def test_films_that_are_gone_or_changed_are_not_mixed_with_new_ones(films: Path, tmp_path: Path) -> None:
+    config = configure(films, tmp_path / "out")
+    first = run(config)
+    hidden = hide(films, 2)
+    with pytest.raises(DataError, match="2 of its 24 are gone from the source"):
+        run(config)
+    show(hidden)
+    for structure in ("heart", "left lung", "right lung", "left clavicle", "right clavicle"):
+        mask_file(films, hidden[0].stem, structure).unlink()
+    with pytest.raises(DataError, match=f"1 of its 24 .* have other files now, for example {hidden[0].stem}"):
+        run(config)
+    assert read_manifest(Location(tmp_path / "out")).id == first.id
 
 
 def test_another_data_set_is_not_overwritten(films: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.config.sections import SplitSection
-from raycxr.dataset.split import assign_splits, split_counts
+from raycxr.dataset.split import _groups, assign_splits, split_counts
 from raycxr.errors import DataError
 
 
@@ -110,3 +110,32 @@ def test_rules_that_do_not_fit() -> None:
         assign_splits(jsrt(3), SplitSection(rule="k-fold", folds=5))
     with pytest.raises(DataError, match="ends in none"):
         assign_splits([row("film")], SplitSection(rule="scr-folds"))
+
+
+@given(indexes, rules, st.integers(0, 60))
+def test_films_that_are_kept_stay_where_they_are(index: list[dict[str, Any]], rule: SplitSection, count: int) -> None:
+    before = assign_splits(index[:count], rule) if index[:count] else {}
+    after = assign_splits(index, rule, before)
+    assert set(after) == {row["id"] for row in index}
+    for key in ("patient", "pixels_sha256"):
+        for value in {row[key] for row in index}:
+            assert len({after[row["id"]] for row in index if row[key] == value}) == 1
+    sides: dict[str, set[str]] = {}
+    for group in _groups(index):
+        sides[group[0]] = {before[film] for film in group if film in before}
+        # Only a new film that joins two groups can move one of them.
+        assert len(sides[group[0]]) != 1 or sides[group[0]] == {after[film] for film in group}
+
+
+def test_a_data_set_that_grows_comes_near_its_shares() -> None:
+    rule = SplitSection(train=8, validation=1, test=1)
+    before = assign_splits(jsrt(100), rule)
+    assert split_counts(assign_splits(jsrt(200), rule, before)) == {"train": 160, "validation": 20, "test": 20}
+    assert split_counts(assign_splits(jsrt(101), rule, before)) == {"train": 81, "validation": 10, "test": 10}
+
+
+def test_folds_of_a_data_set_that_grows_by_less_than_a_fold() -> None:
+    rule = SplitSection(rule="k-fold", folds=5)
+    before = assign_splits(jsrt(20), rule)
+    after = assign_splits(jsrt(22), rule, before)
+    assert {film: after[film] for film in before} == before

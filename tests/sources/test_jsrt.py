@@ -115,7 +115,7 @@ def test_raw_films_are_turned_around(tmp_path: Path) -> None:
     write(tmp_path / "JPCLN001.IMG", encode_raw(stored))
     source = JsrtSource(str(tmp_path))
     film = source.list().films[0]
-    pixels = source.decode(film, Path(film.uri).read_bytes())
+    pixels = source.decode(film, Path(film.uri).read_bytes()).pixels
     assert pixels.dtype == np.uint16
     assert pixels[0, :4].tolist() == [4095, 4094, 95, 0]
 
@@ -139,7 +139,7 @@ def test_a_raw_film_of_another_byte_order_is_refused(tmp_path: Path) -> None:
 def test_pictures_are_turned_around_on_request(tmp_path: Path, inverted: bool | None, expected: np.ndarray) -> None:
     write(tmp_path / "JPCLN001.png", encode_png(FILM))
     source = JsrtSource(str(tmp_path), inverted=inverted)
-    pixels = source.decode(source.list().films[0], encode_png(FILM))
+    pixels = source.decode(source.list().films[0], encode_png(FILM)).pixels
     np.testing.assert_array_equal(pixels, expected)
 
 

@@ -113,7 +113,7 @@ def test_missing_and_empty_folders_are_named(tmp_path: Path) -> None:
 def test_films_are_turned_around_on_request(tmp_path: Path, inverted: bool) -> None:
     source = PairsSource(touch(tmp_path, "a.png"), inverted=inverted)
     film = source.list().films[0]
-    pixels = source.decode(film, Path(film.uri).read_bytes())
+    pixels = source.decode(film, Path(film.uri).read_bytes()).pixels
     np.testing.assert_array_equal(pixels, 255 - FILM if inverted else FILM)
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not DATA, reason="RAYCXR_DATA is unset: no real 
 
 
 def decode(source: Source, film: Film) -> np.ndarray:
-    return source.decode(film, Path(film.uri).read_bytes())
+    return source.decode(film, Path(film.uri).read_bytes()).pixels
 
 
 @pytest.mark.parametrize("step", [30, pytest.param(1, marks=pytest.mark.slow)])

@@ -30,7 +30,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def pixels(source: Source, film: Film) -> np.ndarray:
-    return source.decode(film, Path(film.uri).read_bytes())
+    return source.decode(film, Path(film.uri).read_bytes()).pixels
 
 
 def test_names_keep_the_proportion_of_the_original() -> None:
@@ -126,7 +126,7 @@ def test_phantoms_in_a_bucket_are_read_back(s3: str) -> None:
     assert listing.rejects == ()
     assert [len(film.parts) for film in listing.films] == [5, 5, 5]
     film = listing.films[0]
-    assert source.decode(film, Location(film.uri).read_bytes()).shape == (64, 64)
+    assert source.decode(film, Location(film.uri).read_bytes()).pixels.shape == (64, 64)
     with pytest.raises(DataError, match=f"no such folder: {out.uri}/nowhere"):
         JsrtSource(f"{out.uri}/nowhere").list()
     with pytest.raises(DataError, match=f"{out.uri} is not empty"):
