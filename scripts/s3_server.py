@@ -182,7 +182,7 @@ class S3Server:
         self._configure()
         try:
             self.start(*self._ports)
-        except BaseException:
+        except BaseException:  # Ctrl-C while the daemons start must not leave them behind
             self.stop_all()
             raise
         return self

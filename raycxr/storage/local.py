@@ -126,7 +126,7 @@ def replacing_path(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C must not leave half a file either; it goes on
         temporary.unlink(missing_ok=True)
         raise
     # The new name itself must survive a power cut, too.

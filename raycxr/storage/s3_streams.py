@@ -122,7 +122,7 @@ class S3Writer:
         self.closed = True
         try:
             self._finish()
-        except BaseException:
+        except BaseException:  # parts of an upload that Ctrl-C ends would be stored, and paid for, for ever
             self._abandon()
             raise
 
@@ -152,7 +152,7 @@ class S3Writer:
             answer = self._store.attempt(
                 "write", lambda client: client.upload_part(**self._identity, PartNumber=number, Body=body)
             )
-        except BaseException:
+        except BaseException:  # after Ctrl-C, too, closing the file must not complete an object with a part missing
             self._interrupted = True
             raise
         checksums = {name: value for name, value in answer.items() if name.startswith("Checksum")}

@@ -52,7 +52,7 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     cpus = _cpus_per_worker(config)
     channel = Channel(uuid4().hex)
     uri = config.dataset_uri
-    assert uri is not None
+    assert uri is not None  # the data set was opened before the run was claimed
     # A worker's current folder is not the user's.
     cache = config.dataset.cache and str(Path(config.dataset.cache).expanduser().resolve())
     dataset = config.dataset.model_copy(update={"uri": Location(uri).uri, "cache": cache})
