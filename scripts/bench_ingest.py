@@ -1,0 +1,216 @@
+"""Ingest against a hand-written pool of processes and against pydicom, its memory, and object storage.
+
+    python scripts/bench_ingest.py --films 2000                      # throughput, the three ways in turn
+    python scripts/bench_ingest.py --memory 1200 12047               # peak memory of the whole process tree
+    python scripts/bench_ingest.py --films 2000 --s3 s3://bucket/x   # the same films from a bucket and from disk
+
+Draws SIIM-like DICOMs first (or takes them from --data, a folder or prefix that an earlier call has filled).
+Everything is warm: the pool's processes run, and Ray's workers have ingested a first data set. Rounds alternate, and a
+figure is the median over the rounds. Prints ratios and one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+from plain_ingest import read_table, write_shard
+
+from raycxr.cluster.connection import connected
+from raycxr.config.sections import Config, IngestSection
+from raycxr.dataset.ingest import ingest
+from raycxr.dataset.plan import SHARD_BYTES
+
+TREE = "dicom-images-train"
+TABLE = "train-rle.csv"
+RAYCXR = str(Path(sys.executable).parent / "raycxr")
+WARM_UP = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--films", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=512, help="pixels of the data set's films")
+    parser.add_argument("--codec", default="rowdelta+zstd")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--data", type=Path, help="folder of the films; drawn where it does not exist")
+    parser.add_argument("--memory", type=int, nargs=2, metavar=("FEW", "MANY"), help="measure memory instead")
+    parser.add_argument("--s3", help="empty prefix of a bucket that films are copied to, to be compared with the disk")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if options.memory:
+            result = memory(options, folder)
+        elif options.s3:
+            result = object_storage(options, folder)
+        else:
+            result = throughput(options, folder)
+    print(json.dumps(result, indent=2))
+
+
+def throughput(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Films per second of the pool, of Ray Data, and of decoding alone with pydicom."""
+    data, few = drawn(options.data or folder / "films", options.films), drawn(folder / "few", WARM_UP)
+    rates: dict[str, list[float]] = {"pool": [], "raycxr": [], "pydicom": []}
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(options.processes) as pool, connected(None):
+        pool_rate(pool, few, folder / "warm", options)
+        raycxr_rate(str(few), folder / "warm-ray", options)
+        for number in range(options.rounds):
+            rates["pool"].append(pool_rate(pool, data, folder / f"pool{number}", options))
+            rates["raycxr"].append(raycxr_rate(str(data), folder / f"ray{number}", options))
+            rates["pydicom"].append(pydicom_rate(data))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "films": options.films,
+        "size": options.size,
+        "codec": options.codec,
+        "films_per_second": medians,
+        "raycxr_to_pool": medians["raycxr"] / medians["pool"],
+        "raycxr_to_pydicom": medians["raycxr"] / medians["pydicom"],
+        "all": rates,
+    }
+
+
+def object_storage(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Films per second from a bucket and from disk."""
+    data = drawn(options.data or folder / "films", options.films)
+    copy_to_bucket(data, options.s3)
+    few = drawn(folder / "few", WARM_UP)
+    rates: dict[str, list[float]] = {"local": [], "s3": []}
+    with connected(None):
+        raycxr_rate(str(few), folder / "warm-ray", options)
+        for number in range(options.rounds):
+            rates["local"].append(raycxr_rate(str(data), folder / f"local{number}", options))
+            rates["s3"].append(raycxr_rate(options.s3, folder / f"s3{number}", options))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {"films": options.films, "films_per_second": medians, "s3_to_local": medians["s3"] / medians["local"]}
+
+
+def memory(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Peak of the proportional set size of `raycxr ingest` and all of its processes, in megabytes."""
+    peaks = {}
+    for count in options.memory:
+        data = drawn(folder / f"films{count}", count)
+        config = folder / f"ingest{count}.yaml"
+        config.write_text(json.dumps({"ingest": section(str(data), folder / f"out{count}", options).model_dump()}))
+        process = subprocess.Popen([RAYCXR, "ingest", str(config)], stdout=subprocess.DEVNULL)
+        with watched(process.pid) as peak:
+            if process.wait() != 0:
+                raise SystemExit("raycxr ingest failed")
+        peaks[count] = peak[0] / 2**20
+        shutil.rmtree(data)
+    few, many = options.memory
+    return {"peak_megabytes": peaks, "many_to_few": peaks[many] / peaks[few]}
+
+
+def drawn(folder: Path, count: int) -> Path:
+    """Folder with at least so many films."""
+    if not folder.exists():
+        command = [RAYCXR, "synth", "siim-dicom", "--out", str(folder), "--count", str(count)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def copy_to_bucket(data: Path, uri: str) -> None:
+    from raycxr.storage.location import Location
+
+    for file in sorted(data.rglob("*")):
+        if file.is_file():
+            (Location(uri) / file.relative_to(data).as_posix()).copy_from(file)
+
+
+def section(data: str, out: Path, options: argparse.Namespace) -> IngestSection:
+    values = {"source": "siim-dicom", "images": f"{data}/{TREE}", "masks": f"{data}/{TABLE}", "out": str(out)}
+    return IngestSection.model_validate({**values, "size": options.size, "codec": options.codec})
+
+
+def raycxr_rate(data: str, out: Path, options: argparse.Namespace) -> float:
+    """Films per second of `raycxr ingest` on the connected Ray, listing and publishing included."""
+    from raycxr.dataset.ray_ingest import run_on_ray
+
+    started = time.perf_counter()
+    summary = ingest(Config(ingest=section(data, out, options)), run_on_ray, lambda films: None)
+    seconds = time.perf_counter() - started
+    if summary.rejected:
+        raise SystemExit(f"{summary.rejected} films were rejected: {summary.rejects[0]}")
+    shutil.rmtree(out)
+    return summary.images / seconds
+
+
+def pool_rate(pool: multiprocessing.pool.Pool, data: Path, out: Path, options: argparse.Namespace) -> float:
+    """Films per second of the hand-written pool, listing included."""
+    started = time.perf_counter()
+    out.mkdir()
+    table = read_table(data / TABLE)
+    films = [(path, table[path.stem]) for path in sorted((data / TREE).rglob("*.dcm"))]
+    step = min(SHARD_BYTES // options.size**2, max(16, -(-len(films) // 8)))
+    starts = range(0, len(films), step)
+    tasks = [(number, films[at : at + step], out, options.size, options.codec) for number, at in enumerate(starts)]
+    done = sum(pool.imap_unordered(write_shard, tasks))
+    seconds = time.perf_counter() - started
+    shutil.rmtree(out)
+    return done / seconds
+
+
+def pydicom_rate(data: Path) -> float:
+    """Films per second that one process decodes in the way that pydicom's documentation begins with."""
+    paths = sorted((data / TREE).rglob("*.dcm"))[:200]
+    started = time.perf_counter()
+    for path in paths:
+        _ = pydicom.dcmread(path).pixel_array
+    return len(paths) / (time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def watched(pid: int) -> Iterator[list[int]]:
+    """Largest proportional set size in bytes of a process and its descendants while the body runs."""
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            peak[0] = max(peak[0], sum(map(proportional_bytes, descendants(pid))))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def descendants(pid: int) -> list[int]:
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # processes end while they are counted
+            parents[int(status.parent.name)] = int(status.read_text().rpartition(")")[2].split()[1])
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family
+
+
+def proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+if __name__ == "__main__":
+    main()
