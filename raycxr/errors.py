@@ -50,6 +50,17 @@ class DataError(RaycxrError):
     kind = "data"
 
 
+class RefusedFilmError(DataError):
+    """A whole file that is no film, or none that the data set is made of; `reason` is its word in the rejects."""
+
+    def __init__(self, reason: str, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[RefusedFilmError], tuple[str, str, str]]:  # type: ignore[override]
+        return type(self), (self.reason, self.message, self.remedy)
+
+
 class StorageError(RaycxrError):
     """A local path or S3 location cannot be read or written."""
 

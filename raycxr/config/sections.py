@@ -95,13 +95,15 @@ class IngestSection(Section):
     images: str = Field(description="folder of films (local or s3://)")
     masks: str | None = Field(
         None,
-        description="folder of masks, or siim-dicom's table of run lengths; where unset, nothing is annotated",
+        description="folder of masks, or siim-dicom's table of run lengths; where unset, the layout's own folder in "
+        "images (siim-png, montgomery, shenzhen, tb-mirror), else nothing is annotated",
     )
     modalities: tuple[str, ...] | None = Field(
-        None, description="DICOM: the modalities accepted, such as [CR, DX]; where unset, any"
+        None,
+        description="DICOM: the modalities accepted, such as [CR, DX] (an empty name: none told); where unset, any",
     )
     body_parts: tuple[str, ...] | None = Field(
-        None, description="DICOM: the body parts accepted, such as [CHEST]; where unset, any"
+        None, description="DICOM: the body parts accepted, such as [CHEST], '' for none told; where unset, any"
     )
     inverted: bool | None = Field(
         None, description="true where lungs are bright on disk; JSRT .IMG files are known to be"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from raycxr.dataset.codec import Codec
 from raycxr.dataset.shard import film_row, mask_row
-from raycxr.errors import DataError
-from raycxr.sources.film import Film, Reject, Source, UnwantedFilmError
+from raycxr.errors import DataError, RefusedFilmError
+from raycxr.sources.film import Film, Reject, Source
 from raycxr.storage.location import Location
 from raycxr.xray.intensity import IntensityRule
 from raycxr.xray.mask import binarise, pack_bits
@@ -78,7 +78,7 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
     """
     try:
         decoded = rules.source.decode(film, originals.image)
-    except UnwantedFilmError as error:
+    except RefusedFilmError as error:
         return Reject(film.uri, error.reason, error.message)
     except DataError as error:
         return Reject(film.uri, "image_unreadable", str(error.message))

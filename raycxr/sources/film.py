@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.errors import DataError
 from raycxr.xray.run_length import RunLengths
 
 
@@ -84,17 +83,6 @@ class Decoded:
     pixel_mm: float | None = None
 
 
-class UnwantedFilmError(DataError):
-    """A film that is whole, but none of those that the data set is made of; `reason` goes into the rejects."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message, "remove it, or change what ingest accepts")
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[UnwantedFilmError], tuple[str, str]]:
-        return type(self), (self.reason, self.message)
-
-
 @dataclass(frozen=True)
 class Reject:
     """A file that does not become a sample: which, why (a short fixed word) and the details for the user."""
@@ -124,7 +112,7 @@ class Source(Protocol):
         """What decodes the films, with versions."""
 
     def list(self) -> Listing:
-        """Find all films by listing folders, without opening a file.
+        """Find all films by listing folders and reading tables, without opening a film.
 
         Raises
         ------
@@ -137,8 +125,8 @@ class Source(Protocol):
 
         Raises
         ------
-        UnwantedFilmError
-            If the film is whole, but not wanted.
+        RefusedFilmError
+            If the film is whole, but none that can become a sample.
         DataError
             If the data are damaged or no such film.
         """

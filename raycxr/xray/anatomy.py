@@ -6,8 +6,9 @@ of the picture (the patient's left), y downwards from the upper edge. Sides: -1 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -41,6 +42,9 @@ _TORSO = [
     (0.095, -0.10), (0.105, -0.02), (0.180, 0.015), (0.330, 0.040), (0.470, 0.080), (0.520, 0.20),
     (0.495, 0.36), (0.470, 0.50), (0.460, 0.70), (0.458, 0.95), (0.458, 1.20),
 ]  # fmt: skip
+# Patients go on beyond the film: they may be moved and made smaller.
+_BELOW, _ABOVE = [(0.458, 1.70), (-0.458, 1.70)], [(-0.095, -0.50), (0.095, -0.50)]
+_ABDOMEN_SIDES = [(0.47, 0.95), (0.47, 1.3), (0.47, 1.7), (-0.47, 1.7), (-0.47, 1.3), (-0.47, 0.95)]
 _SHOULDER = [
     (0.060, -0.05), (0.30, 0.03), (0.52, 0.08), (0.56, 0.22), (0.45, 0.25),
     (0.31, 0.135), (0.15, 0.115),
@@ -58,6 +62,7 @@ _CLAVICLE_WIDTH = [0.054, 0.040, 0.034, 0.031, 0.034]
 _WALL_Y, _WALL_X = [0.09, 0.19, 0.31, 0.45, 0.60, 0.80], [0.235, 0.298, 0.338, 0.363, 0.385, 0.404]
 _RIBS = 10
 RIB_POINTS = 24
+SPINE_MORE = 16  # points by which the spine goes on beyond the film at either end
 _ALONG_RIB = np.linspace(0, 1, RIB_POINTS)
 _RIB_TURN = _ALONG_RIB * np.pi / 2
 
@@ -86,6 +91,16 @@ class Anatomy:
     hila: dict[Side, Curve]  # one point each: where the vessels enter the lung
     scale: float  # size of this patient relative to the template
 
+    def moved(self, stretch: tuple[float, float], shift: tuple[float, float]) -> Anatomy:
+        """Return the same patient elsewhere: stretched from the middle of the picture by (x, y), then shifted."""
+
+        def move(curve: Curve) -> Curve:
+            return (curve - 0.5) * stretch + 0.5 + shift
+
+        outlines = [field.name for field in fields(self) if field.name != "scale"]
+        changed: dict[str, Any] = {name: _each(move, getattr(self, name)) for name in outlines}
+        return replace(self, scale=self.scale * (stretch[0] * stretch[1]) ** 0.5, **changed)
+
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     """Draw one patient: proportions, heart size, slope of the clavicles, position on the film."""
@@ -102,17 +117,16 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     clavicles = {side: _clavicle(rng, side) for side in SIDES}
     ribs = [_rib(rng, number, side) for side in SIDES for number in range(_RIBS)]
     bend = rng.normal(0, 0.006, 5)
-    spine = open_curve([(bend[i], y) for i, y in enumerate((-0.1, 0.2, 0.5, 0.8, 1.15))])
-    torso = np.array([*_TORSO, *[(-x, y) for x, y in reversed(_TORSO)]])
+    spine = _prolonged(open_curve([(bend[i], y) for i, y in enumerate((-0.1, 0.2, 0.5, 0.8, 1.15))]))
     return Anatomy(
-        torso=pose.place(closed_curve(torso * (rng.uniform(0.96, 1.08), 1))),
+        torso=pose.place(_torso() * (rng.uniform(0.96, 1.08), 1)),
         arms=tuple(pose.place(closed_curve(_mirror(_ARM, side))) for side in SIDES),
         shoulders=tuple(pose.place(closed_curve(_mirror(_SHOULDER, side))) for side in SIDES),
         lungs={side: pose.place(lung) for side, lung in lungs.items()},
         heart=pose.place(closed_curve(heart)),
         abdomen=pose.place(_abdomen(domes)),
         spine=pose.place(spine),
-        trachea=pose.place(band(open_curve([(0, -0.1), (-0.003, 0.1), (-0.012, 0.27)]), 0.036)),
+        trachea=pose.place(band(np.array([(0, -0.5), *open_curve([(0, -0.1), (-0.003, 0.1), (-0.012, 0.27)])]), 0.036)),
         aorta=pose.place(_aorta(rng)),
         stomach=pose.place(_ellipse(rng.uniform(0.15, 0.25), domes[1] + rng.uniform(0.79, 0.82), 0.055, 0.026)),
         scapulae=tuple(pose.place(closed_curve(_jitter(rng, _mirror(_SCAPULA, side), 0.008))) for side in SIDES),
@@ -146,6 +160,12 @@ class _Pose:
         return placed
 
 
+def _each(move: Callable[[Curve], Curve], curves: Curve | tuple[Curve, ...] | dict[Side, Curve]) -> Any:
+    if isinstance(curves, dict):
+        return {side: move(curve) for side, curve in curves.items()}
+    return tuple(map(move, curves)) if isinstance(curves, tuple) else move(curves)
+
+
 def _mirror(points: Points, side: Side) -> Curve:
     return np.asarray(points, np.float64) * (side, 1)
 
@@ -153,6 +173,14 @@ def _mirror(points: Points, side: Side) -> Curve:
 def _jitter(rng: np.random.Generator, points: Points, amount: float) -> Curve:
     knots = np.asarray(points, np.float64)
     return knots + rng.normal(0, amount, knots.shape)
+
+
+def _torso() -> Curve:
+    """Return neck, shoulders and sides; the outline is closed far above and below the film."""
+    samples = 10
+    outline = closed_curve([*_TORSO, *[(-x, y) for x, y in reversed(_TORSO)]], samples=samples)
+    half, last = samples * (len(_TORSO) - 1), samples * (2 * len(_TORSO) - 1)
+    return np.concatenate([outline[: half + 1], _BELOW, outline[half + samples : last + 1], _ABOVE])
 
 
 def _lung(rng: np.random.Generator, template: Points, side: Side, dome: float) -> Curve:
@@ -166,7 +194,7 @@ def _abdomen(domes: dict[Side, float]) -> Curve:
     """Return everything below the diaphragm: the lower edges of the two lungs, and on to below the film."""
     right = [(-x, y + domes[-1]) for x, y in _RIGHT_LUNG[_COSTOPHRENIC : _CARDIOPHRENIC - 1 : -1]]
     left = [(x, y + domes[1]) for x, y in _LEFT_LUNG[_CARDIOPHRENIC : _COSTOPHRENIC + 1]]
-    return np.concatenate([open_curve([*right, *left]), [(0.47, 0.95), (0.47, 1.3), (-0.47, 1.3), (-0.47, 0.95)]])
+    return np.concatenate([open_curve([*right, *left]), _ABDOMEN_SIDES])
 
 
 def _aorta(rng: np.random.Generator) -> Curve:
@@ -184,6 +212,12 @@ def _ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Curve:
 def _humerus(side: Side) -> Curve:
     centre = open_curve([(side * 0.475, 0.165), (side * 0.53, 0.24), (side * 0.59, 0.42), (side * 0.62, 0.55)])
     return band(centre, np.interp(np.linspace(0, 1, len(centre)), [0, 0.2, 0.45, 1], [0.085, 0.08, 0.05, 0.045]))
+
+
+def _prolonged(spine: Curve) -> Curve:
+    """Return a spine that goes on straight for half a film above and below: it has no end where films are moved."""
+    steps = np.arange(1, SPINE_MORE + 1)[:, None] * (0, 0.033)
+    return np.concatenate([spine[0] - steps[::-1], spine, spine[-1] + steps])
 
 
 def _clavicle(rng: np.random.Generator, side: Side) -> Curve:

@@ -52,7 +52,7 @@ def draw_phantom(
         Whether a lung holds a round nodule (which belongs to no mask).
     """
     anatomy = draw_anatomy(rng)
-    masks = _masks(anatomy, size)
+    masks = structure_masks(anatomy, size)
     side = film_size or size
     grid = min(side, FINE)
     attenuation = soft_tissue(rng, anatomy, grid)
@@ -67,7 +67,7 @@ def draw_phantom(
     return Phantom(np.clip(image, 0, 1, out=image), masks)
 
 
-def _masks(anatomy: Anatomy, size: int) -> dict[str, NDArray[np.bool_]]:
+def structure_masks(anatomy: Anatomy, size: int) -> dict[str, NDArray[np.bool_]]:
     """Return the structures as SCR draws them: lungs end at the heart, clavicles lie over the lungs."""
     heart = filled([anatomy.heart], size) > 127
     masks = {"heart": heart}

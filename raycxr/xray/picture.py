@@ -64,7 +64,7 @@ def decode_picture(data: bytes) -> Grey:
 
 
 def encode_png(image: Grey) -> bytes:
-    """Write a uint8 or uint16 image of shape (H, W) as a grey PNG."""
+    """Write a uint8 or uint16 image of shape (H, W) as a grey PNG, one of shape (H, W, 3) as BGR."""
     return cv2.imencode(".png", image, _PNG_OPTIONS)[1].tobytes()
 
 

@@ -47,10 +47,14 @@ def decode_run_lengths(text: str, height: int, width: int, form: Form = "relativ
     """
     numbers = _numbers(text)
     mask = np.zeros(height * width, dtype=bool)
-    begins, ends = _runs(numbers, form)
-    if len(ends) and ends.max() > mask.size:
+    # Sums of numbers that are larger than the mask itself might not fit 64 bits.
+    reached = int(numbers.max(initial=0))
+    if reached <= mask.size:
+        begins, ends = _runs(numbers, form)
+        reached = int(ends.max(initial=0))
+    if reached > mask.size:
         raise DataError(
-            f"run lengths reach pixel {ends.max()} of {mask.size}",
+            f"run lengths reach pixel {reached} of {mask.size}",
             f"check that the mask has {width}x{height} pixels and the run lengths are {form}",
         )
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.xray.anatomy import RIB_POINTS, Anatomy
+from raycxr.xray.anatomy import RIB_POINTS, SPINE_MORE, Anatomy
 from raycxr.xray.canvas import COARSE, MIDDLE, Shadow, blurred, enlarge, fill, filled, rounded, soft, stroke
 from raycxr.xray.curve import Curve, band
 from raycxr.xray.vessels import draw_vessels
@@ -36,10 +36,9 @@ def soft_tissue(rng: np.random.Generator, anatomy: Anatomy, side: int) -> Shadow
 
 def lungs(rng: np.random.Generator, anatomy: Anatomy, side: int) -> Shadow:
     """Return what the lungs take away from the soft tissue: their air, less their vessels and the heart."""
-    depth = np.maximum(*[rounded(lung, 0.20) for lung in anatomy.lungs.values()])
     vessels = draw_vessels(rng, anatomy, side)
     hila = blurred(cv2.resize(vessels, (COARSE, COARSE), interpolation=cv2.INTER_AREA), 0.022)
-    coarse = 0.32 + 0.38 * depth - np.float32(rng.uniform(0.2, 0.4)) * hila
+    coarse = chest_air(anatomy) - np.float32(rng.uniform(0.2, 0.4)) * hila
     fine = enlarge(coarse, MIDDLE) - np.float32(rng.uniform(0.008, 0.018)) * _texture(rng)
     air = enlarge(fine, side)
     air -= blurred(vessels, 0.0024, rng.uniform(0.12, 0.20))
@@ -49,6 +48,12 @@ def lungs(rng: np.random.Generator, anatomy: Anatomy, side: int) -> Shadow:
     inside = cv2.subtract(filled(anatomy.lungs.values(), side), heart)
     air *= blurred(np.asarray(inside, np.uint8), 0.003)
     return air
+
+
+def chest_air(anatomy: Anatomy) -> Shadow:
+    """Return, on the coarse grid, what air would take away if it filled the chest: thin at its wall and beyond."""
+    depth = np.maximum(*[rounded(lung, 0.20) for lung in anatomy.lungs.values()])
+    return np.asarray(0.32 + 0.38 * depth, np.float32)
 
 
 def bones(anatomy: Anatomy, side: int) -> Shadow:
@@ -75,7 +80,8 @@ def nodule(rng: np.random.Generator, anatomy: Anatomy, side: int) -> Shadow:
 
 def _vertebrae(anatomy: Anatomy) -> list[Curve]:
     """Return the vertebral bodies, with gaps for the discs between them."""
-    count = int(1.25 / _VERTEBRA)
+    # The drawn part of the spine is 1.25 long, whatever lies beyond the film.
+    count = round(1.25 / _VERTEBRA * (len(anatomy.spine) - 1) / (len(anatomy.spine) - 1 - 2 * SPINE_MORE))
     places = np.linspace(0, len(anatomy.spine) - 1, count * 8 + 1)
     line = np.stack([np.interp(places, np.arange(len(anatomy.spine)), axis) for axis in anatomy.spine.T], axis=1)
     waist = np.array([0.086, 0.080, 0.074, 0.074, 0.080, 0.086]) * anatomy.scale

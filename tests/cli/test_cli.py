@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from raycxr.cli.main import run
+from raycxr.sources.synth import LAYOUTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -122,7 +124,9 @@ def test_a_run_name_that_exists(capsys: pytest.CaptureFixture[str], trained: Pat
         (["train", "missing.yaml"], 2, "no configuration at"),
         (["train"], 2, "CONFIG"),
         (["fly"], 2, "fly"),
-        (["synth", "mri", "--out", "/tmp/x", "--count", "3"], 2, "choose jsrt or pairs"),
+        (["synth", "mri", "--out", "/tmp/x", "--count", "3"], 2, "choose siim-dicom, siim-png, jsrt,"),
+        (["synth", "jsrt", "--out", "/tmp/x"], 2, "--count is missing"),
+        (["synth", "jsrt", "--out", "/tmp/x", "--rle", "table.csv"], 2, "--rle does not go with the layout jsrt"),
         (["evaluate", "/nowhere"], 1, "neither a bundle nor a run"),
         (["pull", "/nowhere", "/tmp/x"], 1, "/nowhere"),
         (["runs", "/nowhere", "--mode", "best"], 2, "choose max or min"),
@@ -154,6 +158,11 @@ def test_a_damaged_shard_stops_training_with_one_line(
     )
     assert status == 1
     assert "is damaged" in error["message"]
+
+
+def test_synth_names_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
+    _, error = refusal(capsys, "synth", "mri", "--out", "/tmp/x", "--count", "3")
+    assert set(re.findall(r"[a-z-]+", error["remedy"])) == {"choose", "or", *LAYOUTS}
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
