@@ -1,6 +1,6 @@
-"""Ingest against a hand-written pool of processes and against pydicom, its memory, and object storage.
+"""Ingest against a hand-written pool of processes and a loop with pydicom; its memory; and object storage.
 
-    python scripts/bench_ingest.py --films 2000                      # throughput, the three ways in turn
+    python scripts/bench_ingest.py --films 2000                      # throughput, the ways in turn
     python scripts/bench_ingest.py --memory 1200 12047               # peak memory of the whole process tree
     python scripts/bench_ingest.py --films 2000 --s3 s3://bucket/x   # the same films from a bucket and from disk
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import multiprocessing
 import shutil
@@ -32,11 +33,13 @@ from raycxr.cluster.connection import connected
 from raycxr.config.sections import Config, IngestSection
 from raycxr.dataset.ingest import ingest
 from raycxr.dataset.plan import SHARD_BYTES
+from raycxr.xray.dicom import decode_dicom
 
 TREE = "dicom-images-train"
 TABLE = "train-rle.csv"
 RAYCXR = str(Path(sys.executable).parent / "raycxr")
 WARM_UP = 64
+LOOP_FILMS = 300
 
 
 def main() -> None:
@@ -62,9 +65,9 @@ def main() -> None:
 
 
 def throughput(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """Films per second of the pool, of Ray Data, and of decoding alone with pydicom."""
+    """Films per second of the pool, of Ray Data, of a loop in one process, and of decoding alone."""
     data, few = drawn(options.data or folder / "films", options.films), drawn(folder / "few", WARM_UP)
-    rates: dict[str, list[float]] = {"pool": [], "raycxr": [], "pydicom": []}
+    rates: dict[str, list[float]] = {name: [] for name in ("pool", "raycxr", "loop", "decode_pydicom", "decode_raycxr")}
     context = multiprocessing.get_context("spawn")
     with context.Pool(options.processes) as pool, connected(None):
         pool_rate(pool, few, folder / "warm", options)
@@ -72,7 +75,9 @@ def throughput(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         for number in range(options.rounds):
             rates["pool"].append(pool_rate(pool, data, folder / f"pool{number}", options))
             rates["raycxr"].append(raycxr_rate(str(data), folder / f"ray{number}", options))
-            rates["pydicom"].append(pydicom_rate(data))
+            rates["loop"].append(loop_rate(data, folder / f"loop{number}", options))
+            for name, rate in zip(("decode_pydicom", "decode_raycxr"), decoding_rates(data), strict=True):
+                rates[name].append(rate)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     return {
         "films": options.films,
@@ -80,7 +85,8 @@ def throughput(options: argparse.Namespace, folder: Path) -> dict[str, object]:
         "codec": options.codec,
         "films_per_second": medians,
         "raycxr_to_pool": medians["raycxr"] / medians["pool"],
-        "raycxr_to_pydicom": medians["raycxr"] / medians["pydicom"],
+        "raycxr_to_loop": medians["raycxr"] / medians["loop"],
+        "decoding_to_pydicom": medians["decode_raycxr"] / medians["decode_pydicom"],
         "all": rates,
     }
 
@@ -158,21 +164,36 @@ def pool_rate(pool: multiprocessing.pool.Pool, data: Path, out: Path, options: a
     table = read_table(data / TABLE)
     films = [(path, table[path.stem]) for path in sorted((data / TREE).rglob("*.dcm"))]
     step = min(SHARD_BYTES // options.size**2, max(16, -(-len(films) // 8)))
-    starts = range(0, len(films), step)
-    tasks = [(number, films[at : at + step], out, options.size, options.codec) for number, at in enumerate(starts)]
+    parts = [films[at : at + step] for at in range(0, len(films), step)]
+    tasks = [(number, part, out, options.size, options.codec, False) for number, part in enumerate(parts)]
     done = sum(pool.imap_unordered(write_shard, tasks))
     seconds = time.perf_counter() - started
     shutil.rmtree(out)
     return done / seconds
 
 
-def pydicom_rate(data: Path) -> float:
-    """Films per second that one process decodes in the way that pydicom's documentation begins with."""
-    paths = sorted((data / TREE).rglob("*.dcm"))[:200]
+def loop_rate(data: Path, out: Path, options: argparse.Namespace) -> float:
+    """Films per second of one process that writes the same with pydicom's `pixel_array`, of some of the films."""
+    out.mkdir()
+    table = read_table(data / TABLE)
+    films = [(path, table[path.stem]) for path in sorted((data / TREE).rglob("*.dcm"))[:LOOP_FILMS]]
     started = time.perf_counter()
-    for path in paths:
-        _ = pydicom.dcmread(path).pixel_array
-    return len(paths) / (time.perf_counter() - started)
+    done = write_shard((0, films, out, options.size, options.codec, True))
+    seconds = time.perf_counter() - started
+    shutil.rmtree(out)
+    return done / seconds
+
+
+def decoding_rates(data: Path) -> tuple[float, float]:
+    """Films per second that one process only decodes: with pydicom's `pixel_array`, and as ingest does."""
+    films = [path.read_bytes() for path in sorted((data / TREE).rglob("*.dcm"))[:LOOP_FILMS]]
+    started = time.perf_counter()
+    for film in films:
+        _ = pydicom.dcmread(io.BytesIO(film)).pixel_array
+    between = time.perf_counter()
+    for film in films:
+        decode_dicom(film)
+    return len(films) / (between - started), len(films) / (time.perf_counter() - between)
 
 
 @contextlib.contextmanager

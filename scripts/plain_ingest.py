@@ -1,4 +1,4 @@
-"""The hand-written ingest that `raycxr ingest` is measured against: one file, a pool of processes, no second thought.
+"""The hand-written ingest that `raycxr ingest` is measured against: one file, a pool of processes or one loop.
 
 Reads SIIM DICOMs and their run-length table and writes the same rows as `raycxr ingest` with the rule `percentile` and
 the codec given: films and masks at the training size, masks at their own size, and the hashes of the index. It knows
@@ -33,24 +33,26 @@ def read_table(table: Path) -> dict[str, list[str]]:
     return rows
 
 
-def write_shard(task: tuple[int, list[tuple[Path, list[str]]], Path, int, str]) -> int:
-    """Convert the films of one shard; return how many."""
-    number, films, out, size, codec = task
+def write_shard(task: tuple[int, list[tuple[Path, list[str]]], Path, int, str, bool]) -> int:
+    """Convert the films of one shard, with pydicom's `pixel_array` or faster; return how many."""
+    number, films, out, size, codec, by_pydicom = task
     cv2.setNumThreads(1)
-    converted = [convert(path, runs, size, codec) for path, runs in films]
+    converted = [convert(path, runs, size, codec, by_pydicom) for path, runs in films]
     write([film for film, _, _ in converted], out / f"films-{number:05d}.parquet")
     write([mask for _, mask, _ in converted], out / f"masks-{number:05d}.parquet")
     write([index for _, _, index in converted], out / f"index-{number:05d}.parquet")
     return len(films)
 
 
-def convert(path: Path, runs: list[str], size: int, codec: str) -> tuple[Row, Row, Row]:
+def convert(path: Path, runs: list[str], size: int, codec: str, by_pydicom: bool) -> tuple[Row, Row, Row]:
     """Rows of the film, of its mask and of the index."""
     data = path.read_bytes()
     film = pydicom.dcmread(io.BytesIO(data))
-    frame = get_frame(film.PixelData, 0, number_of_frames=1)
-    pixels = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert pixels is not None
+    if by_pydicom:
+        pixels = film.pixel_array
+    else:
+        frame = get_frame(film.PixelData, 0, number_of_frames=1)
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_GRAYSCALE))
     counts = cv2.calcHist([pixels], [0], None, [256], [0, 256]).ravel().cumsum()
     low, high = (int(np.searchsorted(counts, counts[-1] * share)) for share in (0.005, 0.995))
     table = np.clip((np.arange(256) - low) / max(1, high - low), 0, 1) * 255

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def _read_mask(
         )
     empty = np.zeros(shape, dtype=bool)
     merged = [
-        np.logical_or.reduce([drawn.get(structure, empty) for structure in parts])
+        reduce(np.logical_or, [drawn.get(structure, empty) for structure in parts])
         for parts in rules.structures.values()
     ]
     return pack_bits(merged)
@@ -160,5 +161,6 @@ def _size(array: NDArray[Any]) -> str:
 
 
 def _pixel_hash(pixels: NDArray[Any]) -> str:
-    head = f"{pixels.dtype.name} {pixels.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{pixels.dtype.name} {pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -16,9 +16,8 @@ from torch.utils.data import Dataset
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
-from raycxr.dataset.codec import decode_image
 from raycxr.dataset.manifest import Manifest, read_index, read_manifest
-from raycxr.dataset.shard import decode_mask
+from raycxr.dataset.shard import read_film
 from raycxr.dataset.split import SPLITS, assign_splits
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.storage.location import Location
@@ -119,16 +118,11 @@ class Films(Dataset[Any]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
         epoch, position = key
         film_id, shard, row, white = self.places[position]
-        table = self._table(shard)
-        height, width = table["height"][row].as_py(), table["width"][row].as_py()
-        image = decode_image(table["image"][row].as_buffer(), table["codec"][row].as_py(), height, width)
-        mask = table["mask"][row]
-        field = decode_mask(mask.as_buffer(), height, width) if mask.is_valid else np.zeros((height, width), np.uint8)
-        if image.dtype == np.uint16:
-            image = np.minimum(image.astype(np.float32) / np.float32(white), np.float32(1))
+        image, mask = read_film(self._table(shard), row, white)
+        field = np.zeros(image.shape, np.uint8) if mask is None else mask
         if self.augmentation is not None:
             image, field = self.augmentation(image, field, epoch, film_id)
-        return film_id, image, field, mask.is_valid
+        return film_id, image, field, mask is not None
 
     def _table(self, shard: int) -> pa.Table:
         if shard not in self.tables:

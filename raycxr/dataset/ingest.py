@@ -17,7 +17,8 @@ from typing import Any
 import raycxr
 from raycxr.config.sections import Config, IngestSection, SplitSection
 from raycxr.dataset.convert import Rules, film_fingerprint
-from raycxr.dataset.generation import PREVIOUS, Generation, read_generation, set_aside
+from raycxr.dataset.generation import Generation, put_back, read_generation, set_aside
+from raycxr.dataset.leftovers import clear_leftovers, find_unfinished
 from raycxr.dataset.manifest import (
     INDEX,
     INDEX_SCHEMA,
@@ -28,13 +29,12 @@ from raycxr.dataset.manifest import (
     Geometry,
     Manifest,
     ShardEntry,
-    read_rejects,
     write_rows,
 )
-from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules
+from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules, reject_strange_names
 from raycxr.dataset.shard_task import PARTS, write_shard
 from raycxr.dataset.split import assign_splits
-from raycxr.errors import ConfigurationError, DataError
+from raycxr.errors import ConfigurationError, DataError, StorageError
 from raycxr.sources.film import Listing
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
@@ -81,13 +81,15 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     section, split = config.ingest, config.dataset.split or SplitSection()
     out = Location(section.out)
     rules = build_rules(section)
-    listing = rules.source.list()
+    listing = reject_strange_names(rules.source.list())
     before = read_generation(out)
+    unfinished = find_unfinished(out)
     plan = build_plan(listing, rules, section, before.films, len(before.shards))
     if before.manifest is not None:
         _check_same(out, before, listing, plan, split)
         if before.manifest.fingerprint == plan.fingerprint and (out / MANIFEST).exists():
-            return _summary(out, before.manifest, before.manifest.counts.listed, read_rejects(out))
+            clear_leftovers(out, before.manifest, unfinished)
+            return _summary(out, before.manifest, before.manifest.counts.listed, before.rejects)
     check_writable(out)
     notes = _finished_parts(out)
     parts = [notes[shard.fingerprint] for shard in plan.shards if shard.fingerprint in notes]
@@ -100,6 +102,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
             progress(len(part["index"]) + len(part["rejects"]))
     parts.sort(key=lambda part: part["number"])
     manifest, rejects = _publish(out, before, parts, listing, plan, rules, section, split)
+    clear_leftovers(out, manifest, unfinished)
     return _summary(out, manifest, skipped, rejects)
 
 
@@ -149,14 +152,16 @@ def _publish(
 ) -> tuple[Manifest, list[dict[str, str]]]:
     index = before.index + [row for part in parts for row in part["index"]]
     rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
-    _check_contents(index, rejects, rules, out)
+    try:
+        _check_contents(index, rejects, rules, out)
+    except DataError:
+        # Whoever mends the films does not want to hear the same again from notes of what was wrong with them.
+        (out / PARTS).delete_tree()
+        raise
     splits = assign_splits(index, split, {row["id"]: row["split"] for row in before.index})
     for row in index:
         row["split"] = splits[row["id"]]
     rejects.sort(key=lambda row: (row["original"], row["reason"]))
-    set_aside(out, before)
-    write_rows(out / INDEX, index, INDEX_SCHEMA)
-    write_rows(out / REJECTS, rejects, REJECT_SCHEMA)
     manifest = Manifest(
         raycxr=raycxr.__version__,
         source=rules.source_name,
@@ -179,9 +184,14 @@ def _publish(
         fingerprint=plan.fingerprint,
         id=_content_id(index, rules, section),
     )
-    (out / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    (out / PARTS).delete_tree()
-    (out / PREVIOUS).delete_tree()
+    set_aside(out, before)
+    try:
+        write_rows(out / INDEX, index, INDEX_SCHEMA)
+        write_rows(out / REJECTS, rejects, REJECT_SCHEMA)
+        (out / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+    except StorageError:
+        put_back(out, before)
+        raise
     return manifest, rejects
 
 

@@ -148,7 +148,8 @@ def _read_rows(place: Location) -> list[dict[str, Any]]:
     if not place.exists():
         raise DataError(f"{place} is missing", "restore it, or delete the data set and ingest again")
     try:
-        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(place.read_bytes())).to_pylist()
+        # Not pq.read_table, which imports pandas.
+        rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read().to_pylist()
     except pa.ArrowInvalid as error:
         raise DataError(f"{place} is damaged: {error}", "restore it, or delete the data set and ingest again") from None
     return rows

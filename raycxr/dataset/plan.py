@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from raycxr.config.sections import IngestSection, IntensitySection
 from raycxr.dataset.convert import Rules, film_fingerprint
 from raycxr.dataset.manifest import FORMAT_VERSION
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.choices import build_source
-from raycxr.sources.film import Film, Listing
+from raycxr.sources.film import Film, Listing, Reject
 from raycxr.xray.intensity import IntensityRule
 
 # Bytes of pixels in a shard: large enough for efficient reading, small enough to hold several in memory.
@@ -58,6 +58,23 @@ def build_rules(section: IngestSection) -> Rules:
     white = section.intensity.high if section.intensity.rule == "keep" else None
     intensity = _intensity_rule(section.intensity)
     return Rules(source, section.source, structures, section.size, intensity, white, section.codec)
+
+
+def reject_strange_names(listing: Listing) -> Listing:
+    """Reject films that lie in files whose names are no UTF-8 text, which no table can hold."""
+    films, rejects = [], [replace(reject, original=_shown(reject.original)) for reject in listing.rejects]
+    for film in listing.films:
+        strange = [uri for uri in (film.uri, *(part.uri for part in film.parts)) if _shown(uri) != uri]
+        if strange:
+            rejects.append(Reject(_shown(strange[0]), "unknown_name", "the name is not UTF-8 text"))
+        else:
+            films.append(film)
+    return Listing(tuple(films), tuple(rejects))
+
+
+def _shown(name: str) -> str:
+    """Return a name with its bytes that are no UTF-8 (surrogates, as Python has them) written as \\xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def build_plan(

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from raycxr.dataset.convert import Converted, Originals, Rules, convert_film, read_originals
 from raycxr.dataset.plan import ShardPlan
-from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, encode_table
+from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, TableWriter
 from raycxr.errors import RaycxrError, StorageError
 from raycxr.sources.film import Film, Reject
-from raycxr.storage.failures import MissingError
+from raycxr.storage.failures import MissingBucketError, MissingError
 from raycxr.storage.location import Location
 
 PARTS = "parts"
@@ -29,27 +31,25 @@ READERS = 4
 
 def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
     """Convert the films of one shard, write its files and its note, and return the note."""
-    converted: list[Converted] = []
+    films, masks = TableWriter(FILM_SCHEMA), TableWriter(MASK_SCHEMA)
+    index: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for film, originals in _read_ahead(plan.films):
         result = _convert(film, originals, rules)
-        if isinstance(result, Converted):
-            converted.append(result)
-        else:
+        if isinstance(result, Reject):
             rejects.append(result)
+            continue
+        index.append({**result.index, "shard": plan.number, "row": films.rows})
+        films.add(result.film)
+        if result.mask is not None:
+            masks.add(result.mask)
     name = f"{plan.number:05d}.parquet"
-    films = encode_table([item.film for item in converted], FILM_SCHEMA)
-    masks = encode_table([item.mask for item in converted if item.mask is not None], MASK_SCHEMA)
-    (out / "shards" / name).write_bytes(films)
-    (out / "masks" / name).write_bytes(masks)
-    for row, item in enumerate(converted):
-        item.index.update(shard=plan.number, row=row)
     part = {
         "fingerprint": plan.fingerprint,
         "number": plan.number,
-        "shard": _entry(f"shards/{name}", len(converted), films),
-        "mask": _entry(f"masks/{name}", sum(item.mask is not None for item in converted), masks),
-        "index": [item.index for item in converted],
+        "shard": _write_file(out, f"shards/{name}", films),
+        "mask": _write_file(out, f"masks/{name}", masks),
+        "index": index,
         "rejects": [asdict(reject) for reject in rejects],
     }
     (out / PARTS / f"{plan.number:05d}.json").write_text(json.dumps(part))
@@ -72,6 +72,8 @@ def _read_ahead(films: Sequence[Film]) -> Iterator[tuple[Film, Originals | Rejec
 def _try_read(film: Film) -> Originals | Reject:
     try:
         return read_originals(film)
+    except MissingBucketError:
+        raise  # no film of the bucket can be read: servers in trouble answer so, too
     except MissingError as error:
         return Reject(film.uri, "file_missing", error.message)
     except StorageError as error:
@@ -90,8 +92,13 @@ def _convert(film: Film, originals: Originals | Reject, rules: Rules) -> Convert
     except RaycxrError:
         raise
     except Exception as error:  # decoders fail in many ways, and one bad film must never stop the rest
-        return Reject(film.uri, "unexpected", f"{type(error).__name__}: {error}")
+        # Not the text of the error: it may quote what a film's header says about the patient.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        detail = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        return Reject(film.uri, "unexpected", detail)
 
 
-def _entry(name: str, rows: int, data: bytes) -> dict[str, Any]:
-    return {"name": name, "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _write_file(out: Location, name: str, table: TableWriter) -> dict[str, Any]:
+    data = table.finish()
+    (out / name).write_bytes(data)
+    return {"name": name, "rows": table.rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,22 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from raycxr.evaluation.evaluate import Evaluation, FilmResult
+from raycxr.xray.outline import COLOURS, find_outlines, grey_levels
 
 TILE = 384
 CAPTION = 46
 MARGIN = 12
 LEGEND = 40
 PER_ROW = 3
-# Colours that keep apart on grey and for most colour-blind readers (Okabe & Ito 2008).
-COLOURS = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (240, 228, 66),
-    (213, 94, 0),
-    (0, 114, 178),
-)
 TRUTH = (255, 255, 255)
 BACKGROUND, INK, MUTED = (17, 19, 23), (235, 235, 235), (160, 160, 160)
 
@@ -55,28 +45,18 @@ def contact_sheet(evaluation: Evaluation, films: Sequence[FilmResult], title: st
 
 def draw_overlay(film: FilmResult) -> NDArray[np.uint8]:
     """Film (TILE, TILE, 3) uint8 with outlines."""
-    grey = cv2.resize(_to_uint8(film.image), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+    grey = cv2.resize(grey_levels(film.image), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
     picture: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     for truth in film.truth:
-        cv2.drawContours(picture, _outlines(truth), -1, TRUTH, 1, cv2.LINE_AA)
+        cv2.drawContours(picture, find_outlines(truth, TILE), -1, TRUTH, 1, cv2.LINE_AA)
     for number, predicted in enumerate(film.predicted):
-        cv2.drawContours(picture, _outlines(predicted), -1, COLOURS[number % len(COLOURS)], 1, cv2.LINE_AA)
+        cv2.drawContours(picture, find_outlines(predicted, TILE), -1, COLOURS[number % len(COLOURS)], 1, cv2.LINE_AA)
     return picture
 
 
 def ranked(evaluation: Evaluation) -> list[FilmResult]:
     """Films by their mean Dice, the worst first."""
     return sorted(evaluation.films, key=lambda film: (film.values["dice"]["mean"], film.id))
-
-
-def _outlines(mask: NDArray[np.bool_]) -> Sequence[Any]:
-    enlarged = cv2.resize(mask.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_LINEAR) >= 0.5
-    contours: Sequence[Any] = cv2.findContours(enlarged.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
-    return contours
-
-
-def _to_uint8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    return image if image.dtype == np.uint8 else (image * 255).astype(np.uint8)
 
 
 def _legend(draw: ImageDraw.ImageDraw, classes: Sequence[str], title: str) -> None:

@@ -13,6 +13,10 @@ class MissingError(StorageError):
     """A file, folder or bucket that does not exist."""
 
 
+class MissingBucketError(MissingError):
+    """A bucket that does not exist, and with it none of its files."""
+
+
 @contextmanager
 def local_failures(action: str, path: object) -> Iterator[None]:
     """Turn an ``OSError`` of the body into a `StorageError`.

@@ -131,6 +131,10 @@ class Location:
         """Return the size of the file in bytes."""
         return self._store().size()
 
+    def unfinished(self) -> list[Location]:
+        """List the hidden files and folders directly inside: of writers at work, and of those that were killed."""
+        return [self / name for name in self._store().list_names() if _is_temporary(name)]
+
     def list(self) -> list[Location]:
         """Return the files and folders directly inside, sorted by name; `MissingError` if it is none."""
         return [self / name for name in self._store().list_names() if not _is_temporary(name)]

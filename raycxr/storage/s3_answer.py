@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 
 from raycxr.errors import StorageError
-from raycxr.storage.failures import MissingError
+from raycxr.storage.failures import MissingBucketError, MissingError
 
 _NO_CONNECTION = "NetworkConnection"
 _NO_CERTIFICATE = "Certificate"
@@ -99,7 +99,7 @@ class Answer:
         bucket = uri.removeprefix("s3://").partition("/")[0]
         if self.code == "NoSuchBucket":
             remedy = "make the bucket, or correct the URI or AWS_ENDPOINT_URL"
-            return MissingError(f"no such bucket: s3://{bucket} at {server}", remedy)
+            return MissingBucketError(f"no such bucket: s3://{bucket} at {server}", remedy)
         if self.code == "NoSuchKey" or self.status == 404:
             return MissingError(f"no such file: {uri}", "correct the path")
         if self.code == "PreconditionFailed" or self.status == 412:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import boto3.session
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, NoCredentialsError
 
 from raycxr.storage.s3_answer import answer_of
 
@@ -61,6 +61,7 @@ class Connection:
                 max_pool_connections=32,
             ),
         )
+        self.client.meta.events.register("before-parse.s3", _refuse_half_an_answer)
         url = str(self.client.meta.endpoint_url)
         self.endpoint = "" if _AMAZON.match(urlsplit(url).hostname or "") else url
 
@@ -69,6 +70,19 @@ class Connection:
         if self._credentials is None:
             raise NoCredentialsError
         return self._credentials.get_frozen_credentials()
+
+
+def _refuse_half_an_answer(response_dict: dict[str, Any], **_: Any) -> None:
+    """Raise where a connection broke within the header of an answer.
+
+    What is missing there is the length, without which botocore takes no byte for the whole object, and no name for
+    all that a folder holds.
+    """
+    headers = response_dict["headers"]
+    # Failures are told by their status alone, and 204 is the one success without content.
+    with_content = response_dict["status_code"] in (200, 206)
+    if with_content and not (headers.get("content-length") or headers.get("transfer-encoding")):
+        raise IncompleteReadError(actual_bytes=0, expected_bytes=-1)
 
 
 class _Current:

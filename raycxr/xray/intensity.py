@@ -78,16 +78,17 @@ class IntensityRule:
         DataError
             If the film is constant, or its two percentiles are the same value.
         """
-        smallest, largest = _extremes(image)
-        if smallest == largest:
-            raise DataError(f"film is constant: every pixel is {smallest}", "remove it or replace the file")
+        histogram = _histogram(image)
+        if np.count_nonzero(histogram) < 2:
+            only = int(histogram.argmax())
+            raise DataError(f"film is constant: every pixel is {only}", "remove it or replace the file")
         if self.kind == "keep":
             return image, (0.0, float(np.iinfo(image.dtype).max))
-        low, high = (self.low, self.high) if self.kind == "window" else self._percentiles(image)
+        low, high = (self.low, self.high) if self.kind == "window" else self._percentiles(histogram)
         return _stretch(image, low, high), (low, high)
 
-    def _percentiles(self, image: Film) -> tuple[float, float]:
-        low, high = percentile(image, self.low), percentile(image, self.high)
+    def _percentiles(self, histogram: NDArray[np.int64]) -> tuple[float, float]:
+        low, high = percentile(histogram, self.low), percentile(histogram, self.high)
         if low == high:
             raise DataError(
                 f"film is nearly constant: its percentiles {self.low:g} and {self.high:g} are both {low}",
@@ -96,12 +97,12 @@ class IntensityRule:
         return float(low), float(high)
 
 
-def percentile(image: Film, share: float) -> int:
+def percentile(histogram: NDArray[np.int64], share: float) -> int:
     """Return the smallest value that at least `share` percent of the pixels do not exceed.
 
-    Counted in a histogram, which takes one pass where sorting millions of pixels takes many.
+    From a histogram (pixels per value), which takes one pass where sorting millions of pixels takes many.
     """
-    counts = _histogram(image).cumsum()
+    counts = histogram.cumsum()
     rank = max(1, int(np.ceil(counts[-1] * share / 100)))
     return int(np.searchsorted(counts, rank))
 
@@ -112,12 +113,8 @@ def _histogram(image: Film) -> NDArray[np.int64]:
     return np.asarray(counts, np.int64).ravel()
 
 
-def _extremes(image: Film) -> tuple[int, int]:
-    return int(image.min()), int(image.max())
-
-
 def _stretch(image: Film, low: float, high: float) -> NDArray[np.uint8]:
     """Map low..high to 0..255 by a table: there are far fewer values than pixels."""
     values = np.arange(int(np.iinfo(image.dtype).max) + 1, dtype=np.float64)
     table = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return np.asarray(table[image])
+    return np.asarray(cv2.LUT(image, table))

@@ -47,14 +47,14 @@ def pack_bits(structures: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
                 f"masks of one film differ in size: {_size(field)} and {_size(structure)}",
                 "give all masks of a film the same size",
             )
-        field |= structure.astype(np.uint8) << np.uint8(bit)
+        field |= structure.view(np.uint8) << np.uint8(bit)
     return field
 
 
 def unpack_bits(field: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
     """Split a bit field of shape (H, W) into its first `classes` masks, shape (classes, H, W)."""
-    bits = np.arange(classes, dtype=np.uint8).reshape(-1, 1, 1)
-    return (field[np.newaxis] >> bits & np.uint8(1)).astype(np.bool_)
+    bits = (np.uint8(1) << np.arange(classes, dtype=np.uint8)).reshape(-1, 1, 1)
+    return np.asarray(field[np.newaxis] & bits).astype(np.bool_)
 
 
 def resize_mask(field: NDArray[np.uint8], height: int, width: int, classes: int) -> NDArray[np.uint8]:
@@ -69,6 +69,8 @@ def resize_mask(field: NDArray[np.uint8], height: int, width: int, classes: int)
     uint8 array (height, width)
         Only the first `classes` bits are carried over.
     """
+    if not field.any():  # three of four films of SIIM-ACR
+        return np.zeros((height, width), np.uint8)
     planes = unpack_bits(field, classes)
     if field.shape == (height, width):
         return pack_bits(list(planes))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,13 +60,14 @@ def decode_run_lengths(text: str, height: int, width: int, form: Form = "relativ
         )
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         mask[begin:end] = True
-    return mask.reshape(width, height).T
+    # Rows one after the other, since all that follows goes through the mask row by row.
+    return np.asarray(cv2.transpose(mask.reshape(width, height).view(np.uint8))).view(np.bool_)
 
 
 def encode_run_lengths(mask: NDArray[np.bool_], form: Form = "relative") -> str:
     """Return the run lengths of a mask of shape (H, W); its longest runs, hence the shortest text."""
     # A pixel on either side, so that runs at the very first and the very last pixel have both edges, too.
-    column_wise = np.concatenate(([False], mask.T.ravel(), [False]))
+    column_wise = np.pad(cv2.transpose(mask.view(np.uint8)).ravel(), 1)
     edges = np.flatnonzero(column_wise[1:] != column_wise[:-1])
     begins, ends = edges[::2], edges[1::2]
     if not len(begins):

@@ -15,7 +15,7 @@ from raycxr.config.load import load_config
 from raycxr.dataset.cache import cached_shard, map_shard
 from raycxr.dataset.codec import CODECS, decode_image
 from raycxr.dataset.films import open_splits
-from raycxr.dataset.shard import FILM_SCHEMA, decode_mask, encode_table, film_row, open_verified
+from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, TableWriter, decode_mask, film_row, mask_row, open_verified
 from raycxr.errors import DataError
 from raycxr.storage.location import Location
 from raycxr.storage.publish import sha256_of
@@ -30,7 +30,9 @@ def test_films_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, image: np.ndarray, masked: bool, codec: str
 ) -> None:
     field = (image % 32).astype(np.uint8) if masked else None
-    data = encode_table([film_row("a", image, field, {"nodule": 1}, codec)], FILM_SCHEMA)
+    writer = TableWriter(FILM_SCHEMA)
+    writer.add(film_row("a", image, field, {"nodule": 1}, codec))
+    data = writer.finish()
     place = Location(tmp_path_factory.mktemp("shard") / "x.parquet")
     place.write_bytes(data)
     row = open_verified(place, sha256_of(data)).read().to_pylist()[0]
@@ -41,6 +43,20 @@ def test_films_come_back_as_they_were(
         assert row["mask"] is None
     else:
         assert np.array_equal(decode_mask(row["mask"], row["height"], row["width"]), field)
+
+
+@pytest.mark.parametrize(("count", "side", "groups"), [(0, 8, []), (130, 8, [64, 64, 2]), (5, 4000, [2, 2, 1])])
+def test_rows_are_written_in_groups(tmp_path: Path, count: int, side: int, groups: list[int]) -> None:
+    writer = TableWriter(MASK_SCHEMA)
+    for number in range(count):
+        writer.add(mask_row(str(number), np.full((side, side), number % 32, np.uint8)))
+    assert writer.rows == count
+    place = Location(tmp_path / "x.parquet")
+    data = writer.finish()
+    place.write_bytes(data)
+    file = open_verified(place, sha256_of(data))
+    assert [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)] == groups
+    assert file.read(columns=["id"])["id"].to_pylist() == list(map(str, range(count)))
 
 
 @pytest.fixture
