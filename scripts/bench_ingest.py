@@ -149,7 +149,7 @@ def raycxr_rate(data: str, out: Path, options: argparse.Namespace) -> float:
     from raycxr.dataset.ray_ingest import run_on_ray
 
     started = time.perf_counter()
-    summary = ingest(Config(ingest=section(data, out, options)), run_on_ray, lambda films: None)
+    summary = ingest(Config(ingest=section(data, out, options)), run_on_ray, lambda done, total: None)
     seconds = time.perf_counter() - started
     if summary.rejected:
         raise SystemExit(f"{summary.rejected} films were rejected: {summary.rejects[0]}")

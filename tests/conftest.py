@@ -11,6 +11,7 @@ from s3_server import S3Server
 
 from raycxr.config.load import load_config
 from raycxr.dataset.ingest import ingest, run_here
+from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.sources.synth import write_jsrt
 from raycxr.storage.location import Location
 
@@ -51,10 +52,11 @@ def s3_folder(s3: str) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the shard cache of the tests away from the user's."""
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the shard cache and the key of patients of the tests away from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYCXR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(KEY_VARIABLE, secrets.token_hex(16))
         patch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
         yield
 
@@ -63,7 +65,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with 24 phantom films of 64 pixels in the JSRT layout; tests that change it copy it first."""
     folder = tmp_path_factory.mktemp("phantoms") / "jsrt"
-    write_jsrt(Location(folder), 24, 64, 0, lambda films: None)
+    write_jsrt(Location(folder), 24, 64, 0, lambda done, total: None)
     return folder
 
 
@@ -89,5 +91,5 @@ tracking: {{tensorboard: false}}
 storage: {{uri: {folder / "runs"}}}
 """
     )
-    ingest(load_config(path), run_here, lambda films: None)
+    ingest(load_config(path), run_here, lambda done, total: None)
     return path

@@ -27,8 +27,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure a model on data sets, film by film."""
-    from tqdm import tqdm
-
+    from raycxr.cli.film_progress import FilmProgress
     from raycxr.evaluation.evaluate import evaluate_bundle
     from raycxr.evaluation.files import write_evaluation
     from raycxr.evaluation.summary import summarise, summary_text
@@ -46,8 +45,8 @@ def evaluate(
     evaluations = []
     asked: list[str | None] = [*datasets] if datasets else [None]
     for dataset in asked:
-        with tqdm(unit="film", disable=None) as bar:
-            evaluations.append(evaluate_bundle(bundle, dataset, split, section, bar.update))
+        with FilmProgress("evaluate") as progress:
+            evaluations.append(evaluate_bundle(bundle, dataset, split, section, progress))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
         files = write_evaluation(Location(out), evaluations, summaries, description, section.overlays)

@@ -21,8 +21,7 @@ def ingest(
     debug: Debug = False,
 ) -> None:
     """Convert raw films into verified shards, on Ray Data."""
-    from tqdm import tqdm
-
+    from raycxr.cli.film_progress import FilmProgress
     from raycxr.config.load import load_config
     from raycxr.dataset.ingest import IngestSummary, Runner, run_here
     from raycxr.dataset.ingest import ingest as convert
@@ -30,8 +29,8 @@ def ingest(
     config = load_config(path, overrides or [])
 
     def work(runner: Runner) -> IngestSummary:
-        with tqdm(unit="film", disable=None) as bar:
-            return convert(config, runner, bar.update)
+        with FilmProgress("ingest") as progress:
+            return convert(config, runner, progress)
 
     if local:
         summary = work(run_here)

@@ -25,14 +25,13 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show what is in a data set: counts, classes, splits, intensities, rejects."""
-    from tqdm import tqdm
-
+    from raycxr.cli.film_progress import FilmProgress
     from raycxr.report.inspection import inspect_dataset
     from raycxr.report.inspection_text import inspection_document, inspection_text
     from raycxr.storage.location import Location
 
-    with tqdm(unit="film", disable=None, leave=False) as bar:
-        inspection = inspect_dataset(Location(dataset), films, PICTURES if html else 0, seed, bar.update)
+    with FilmProgress("inspect") as progress:
+        inspection = inspect_dataset(Location(dataset), films, PICTURES if html else 0, seed, progress)
     if html:
         from raycxr.report.contact_sheet import contact_sheet_page
 

@@ -39,8 +39,7 @@ def synth(
     debug: Debug = False,
 ) -> None:
     """Write phantom films with true masks."""
-    from tqdm import tqdm
-
+    from raycxr.cli.film_progress import FilmProgress
     from raycxr.errors import UsageError
     from raycxr.sources.synth import LAYOUTS
     from raycxr.sources.synth_siim import write_siim_dicom_from_table
@@ -50,11 +49,11 @@ def synth(
         raise UsageError(f"layout {layout!r} is unknown", f"choose {_LAYOUTS}")
     if rle is not None and layout != _WITH_TABLE:
         raise UsageError(f"--rle does not go with the layout {layout}", f"choose {_WITH_TABLE}, or leave --rle out")
-    with tqdm(total=count, unit="film", disable=None) as bar:
+    with FilmProgress("synth") as progress:
         if rle is not None:
-            summary = write_siim_dicom_from_table(Location(out), Location(rle), count, size, seed, bar.update)
+            summary = write_siim_dicom_from_table(Location(out), Location(rle), count, size, seed, progress)
         elif count is not None:
-            summary = LAYOUTS[layout](Location(out), count, size, seed, bar.update)
+            summary = LAYOUTS[layout](Location(out), count, size, seed, progress)
         else:
             raise UsageError("--count is missing", "say how many films to write; only with --rle it can be left out")
     document = {

@@ -38,6 +38,7 @@ class Rules:
     intensity: IntensityRule
     white: float | None  # stored value of white in films that keep their values
     codec: Codec
+    patient_key: str | None = None  # tells keys of patients apart; None where the source hashes nobody
 
 
 @dataclass(frozen=True)

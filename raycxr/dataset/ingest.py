@@ -36,10 +36,11 @@ from raycxr.dataset.shard_task import PARTS, write_shard
 from raycxr.dataset.split import assign_splits
 from raycxr.errors import ConfigurationError, DataError, StorageError
 from raycxr.sources.film import Listing
+from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 
-Progress = Callable[[int], object]
+Progress = Callable[[int, int], object]
 # Runs a shard's task for every plan and yields the parts in any order.
 Runner = Callable[[Sequence[ShardPlan], Rules, Location], Iterable[dict[str, Any]]]
 
@@ -68,7 +69,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     run : Runner
         `run_here`, or `raycxr.dataset.ray_ingest.run_on_ray`.
     progress : callable
-        Called with the number of films that have been dealt with since the last call.
+        Called with the number of films dealt with so far, and of all.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     unfinished = find_unfinished(out)
     plan = build_plan(listing, rules, section, before.films, len(before.shards))
     if before.manifest is not None:
-        _check_same(out, before, listing, plan, split)
+        _check_same(out, before, listing, plan, rules, split)
         if before.manifest.fingerprint == plan.fingerprint and (out / MANIFEST).exists():
             clear_leftovers(out, before.manifest, unfinished)
             return _summary(out, before.manifest, before.manifest.counts.listed, before.rejects)
@@ -94,12 +95,14 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     notes = _finished_parts(out)
     parts = [notes[shard.fingerprint] for shard in plan.shards if shard.fingerprint in notes]
     skipped = len(before.index) + sum(len(part["index"]) + len(part["rejects"]) for part in parts)
-    progress(skipped)
+    done, listed = skipped, len(listing.films)
+    progress(done, listed)
     todo = [shard for shard in plan.shards if shard.fingerprint not in notes]
     if todo:
         for part in run(todo, rules, out):
             parts.append(part)
-            progress(len(part["index"]) + len(part["rejects"]))
+            done += len(part["index"]) + len(part["rejects"])
+            progress(done, listed)
     parts.sort(key=lambda part: part["number"])
     manifest, rejects = _publish(out, before, parts, listing, plan, rules, section, split)
     clear_leftovers(out, manifest, unfinished)
@@ -120,10 +123,17 @@ def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
     return {part["fingerprint"]: part for part in parts}
 
 
-def _check_same(out: Location, before: Generation, listing: Listing, plan: Plan, split: SplitSection) -> None:
+def _check_same(
+    out: Location, before: Generation, listing: Listing, plan: Plan, rules: Rules, split: SplitSection
+) -> None:
     """Refuse to mix: what is there must have been made by the same rules, from films that are all still the same."""
     assert before.manifest is not None
     remedy = "choose another ingest.out, or delete that one"
+    if before.manifest.patient_key != rules.patient_key and before.manifest.source == rules.source_name:
+        raise DataError(
+            f"the patients in {out} were hashed with another key",
+            f"set ${KEY_VARIABLE} to the key of whoever made it, or choose another ingest.out",
+        )
     if before.manifest.rules != plan.rules:
         raise DataError(f"{out} already holds a data set with other settings", remedy)
     listed = {film.id: film_fingerprint(film) for film in listing.films}
@@ -170,7 +180,7 @@ def _publish(
         geometry=Geometry(size=rules.size),
         intensity=section.intensity,
         codec=section.codec,
-        decoder=rules.source.decoder,
+        decoder=_decoders(before, rules.source.decoder),
         counts=Counts(
             listed=len(index) + len(rejects),
             images=len(index),
@@ -180,6 +190,7 @@ def _publish(
         shards=before.shards + tuple(ShardEntry(**part["shard"]) for part in parts),
         masks=before.masks + tuple(ShardEntry(**part["mask"]) for part in parts),
         split=split,
+        patient_key=rules.patient_key,
         rules=plan.rules,
         fingerprint=plan.fingerprint,
         id=_content_id(index, rules, section),
@@ -193,6 +204,12 @@ def _publish(
         put_back(out, before)
         raise
     return manifest, rejects
+
+
+def _decoders(before: Generation, now: str) -> str:
+    """What has decoded the films: a data set may have grown after an upgrade."""
+    earlier = before.manifest.decoder if before.manifest else now
+    return earlier if earlier.endswith(now) else f"{earlier}; later {now}"
 
 
 def _check_contents(index: list[dict[str, Any]], rejects: list[dict[str, str]], rules: Rules, out: Location) -> None:

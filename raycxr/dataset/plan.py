@@ -17,6 +17,8 @@ from raycxr.dataset.manifest import FORMAT_VERSION
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.choices import build_source
 from raycxr.sources.film import Film, Listing, Reject
+from raycxr.sources.patient_key import hash_patient
+from raycxr.sources.siim_dicom import SiimDicomSource
 from raycxr.xray.intensity import IntensityRule
 
 # Bytes of pixels in a shard: large enough for efficient reading, small enough to hold several in memory.
@@ -57,7 +59,8 @@ def build_rules(section: IngestSection) -> Rules:
     structures = _merge_classes(source.structures, section.classes)
     white = section.intensity.high if section.intensity.rule == "keep" else None
     intensity = _intensity_rule(section.intensity)
-    return Rules(source, section.source, structures, section.size, intensity, white, section.codec)
+    patient_key = hash_patient(source.key, "") if isinstance(source, SiimDicomSource) else None
+    return Rules(source, section.source, structures, section.size, intensity, white, section.codec, patient_key)
 
 
 def reject_strange_names(listing: Listing) -> Listing:
@@ -104,6 +107,7 @@ def build_plan(
             section.modalities,
             section.body_parts,
             rules.codec,
+            rules.patient_key,
         ],
         sort_keys=True,
     )

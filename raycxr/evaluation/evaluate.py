@@ -56,7 +56,7 @@ def evaluate_bundle(
     dataset: str | None,
     split: str,
     section: EvaluateSection,
-    progress: Callable[[int], object],
+    progress: Callable[[int, int], object],
 ) -> Evaluation:
     """Predict every annotated film of a split and compare it with its masks.
 
@@ -71,7 +71,7 @@ def evaluate_bundle(
     section : EvaluateSection
         Settings, as a rule the bundle's own.
     progress : callable
-        Called with the number of films done.
+        Called with the number of films done, and of all.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def evaluate_bundle(
     predictions = _predict(compute.place(model), rows, splits, compute, target, section, bundle.config.dataset.cache)
     for row, (image, field_, probabilities) in zip(rows, predictions, strict=True):
         evaluation.films.append(measure.film(row, image, field_, probabilities, evaluation.unit))
-        progress(1)
+        progress(len(evaluation.films), len(rows))
     return evaluation
 
 

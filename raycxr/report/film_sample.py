@@ -98,7 +98,7 @@ def choose_films(index: Sequence[Row], classes: Sequence[str], films: int, pictu
 
 
 def read_sample(
-    location: Location, manifest: Manifest, choice: Choice, progress: Callable[[int], object]
+    location: Location, manifest: Manifest, choice: Choice, progress: Callable[[int, int], object]
 ) -> FilmSample:
     """Open the chosen films.
 
@@ -112,7 +112,7 @@ def read_sample(
     shown = {row["id"]: row for row in (*chain(*choice.sheet.values()), *choice.masks.values())}
     rows = {row["id"]: row for row in choice.measured} | shown
     tiles: dict[str, Tile] = {}
-    for row, image, field in _read(location, manifest, list(rows.values())):
+    for done, (row, image, field) in enumerate(_read(location, manifest, list(rows.values())), 1):
         square, inside = shown_film(image, row["height"], row["width"])
         if row["id"] in shown:
             tiles[row["id"]] = make_tile(row, square, field, len(manifest.classes))
@@ -121,7 +121,7 @@ def read_sample(
             mean.add(square, field)
             if shown:
                 brightness.add(row, square, inside, field, len(manifest.classes))
-        progress(1)
+        progress(done, len(rows))
     return FilmSample(
         films=len(measured),
         shards=choice.shards,

@@ -78,7 +78,7 @@ class Inspection:
 
 
 def inspect_dataset(
-    location: Location, films: int, pictures: int, seed: int, progress: Callable[[int], object]
+    location: Location, films: int, pictures: int, seed: int, progress: Callable[[int, int], object]
 ) -> Inspection:
     """Look into a data set.
 
@@ -91,7 +91,7 @@ def inspect_dataset(
     seed : int
         Of the choice of both.
     progress : callable
-        Called with the number of films read.
+        Called with the number of films read, and of all to be read.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _FEW_FILMS = 16
 
 FilmT = TypeVar("FilmT")
 WrittenT = TypeVar("WrittenT")
-Progress = Callable[[int], object]
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def write_films(write: Callable[[FilmT], WrittenT], films: Sequence[FilmT], prog
     films : sequence
         What `write` gets, film by film.
     progress : callable
-        Called with 1 after every film.
+        Called after every film with the number of those written, and of all.
 
     Returns
     -------
@@ -60,11 +60,11 @@ def write_films(write: Callable[[FilmT], WrittenT], films: Sequence[FilmT], prog
     # Twice as many as cores: every second one waits for the disk or the network.
     processes = min(2 * (os.cpu_count() or 1), len(films) // _FEW_FILMS)
     if processes < 2:
-        return _collect(map(write, films), progress)
+        return _collect(map(write, films), len(films), progress)
     # A forked copy of a process that has S3 connections or threads may hang; a fresh one does not.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return _collect(pool.map(write, films, chunksize=4), progress)
+        return _collect(pool.map(write, films, chunksize=4), len(films), progress)
 
 
 def spread(number: int, chosen: int, total: int) -> bool:
@@ -87,9 +87,9 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     return encode_png(mask.astype(np.uint8) * np.uint8(255))
 
 
-def _collect(written: Iterable[WrittenT], progress: Progress) -> list[WrittenT]:
+def _collect(written: Iterable[WrittenT], total: int, progress: Progress) -> list[WrittenT]:
     results = []
     for result in written:
         results.append(result)
-        progress(1)
+        progress(len(results), total)
     return results

@@ -38,6 +38,8 @@ _ELEMENTS = [
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
     *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
 ]
+# The tag of PixelData and its VR, in both byte orders; without a VR it cannot be told from pixels of another element.
+_PIXEL_DATA = tuple(tag + kind for tag in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10") for kind in (b"OB", b"OW"))
 _REPLACE = "replace the file by an undamaged copy"
 # The largest detectors have 25 million pixels; headers that tell of more are damaged or made to fill the memory.
 _MOST_PIXELS = 100_000_000
@@ -122,6 +124,9 @@ def _read_header(data: bytes) -> FileDataset:
     # A damaged stream breaks pydicom anywhere; see `decode_dicom`.
     except Exception:
         raise DataError(f"DICOM file is truncated or damaged ({len(data)} bytes)", _REPLACE) from None
+    if "PixelData" not in film and any(tag in data for tag in _PIXEL_DATA):
+        # pydicom leaves out an element that it cannot read to its end.
+        raise DataError(f"DICOM file is truncated after {len(data)} bytes", _REPLACE)
     if not syntax:
         raise DataError("DICOM header is damaged: it names no transfer syntax", _REPLACE)
     return film

@@ -39,7 +39,7 @@ def configure(films: Path, out: Path, *overrides: str) -> Config:
 
 
 def run(config: Config) -> IngestSummary:
-    return ingest(config, run_here, lambda films: None)
+    return ingest(config, run_here, lambda done, total: None)
 
 
 def mask_file(films: Path, name: str, structure: str = "heart") -> Path:
@@ -87,7 +87,7 @@ def test_a_second_call_does_nothing(films: Path, tmp_path: Path) -> None:
     def never(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterator[dict[str, Any]]:
         raise AssertionError("work was done twice")
 
-    second = ingest(config, never, lambda films: None)
+    second = ingest(config, never, lambda done, total: None)
     assert (second.id, second.images, second.skipped) == (first.id, 24, 24)
 
 
@@ -103,7 +103,7 @@ def test_a_killed_ingest_goes_on_where_it_was(films: Path, tmp_path: Path) -> No
             yield write_shard(plan, rules, out)
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(config, killed, lambda films: None)
+        ingest(config, killed, lambda done, total: None)
     with pytest.raises(DataError, match="holds no finished data set"):
         read_manifest(Location(tmp_path / "out"))
     resumed = run(config)
@@ -316,6 +316,6 @@ def test_a_film_that_vanishes_or_cannot_be_read(films: Path, tmp_path: Path) -> 
         images[1].mkdir()
         return run_here(plans, rules, out)
 
-    ingest(configure(films, tmp_path / "out"), after_listing, lambda films: None)
+    ingest(configure(films, tmp_path / "out"), after_listing, lambda done, total: None)
     reasons = {row["original"]: row["reason"] for row in read_rejects(Location(tmp_path / "out"))}
     assert reasons == {str(images[0]): "file_missing", str(images[1]): "file_unreadable"}

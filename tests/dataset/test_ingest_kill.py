@@ -47,7 +47,7 @@ def names(first: int, last: int) -> list[str]:
 
 def write_archive(folder: Path, films: int, side: int, shard_films: int) -> Path:
     """Write phantoms, and a configuration of their ingest into `out` beside them."""
-    write_pairs(Location(folder / "set"), films, side, 0, lambda films: None)
+    write_pairs(Location(folder / "set"), films, side, 0, lambda done, total: None)
     path = folder / "ingest.yaml"
     path.write_text(
         f"ingest: {{source: pairs, images: {folder}/set/images, masks: {folder}/set/masks, size: 32,"
@@ -68,7 +68,7 @@ def ingest_killed_before(step: int, path: Path, out: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    ingest(load_config(path), run_here, lambda films: None)
+    ingest(load_config(path), run_here, lambda done, total: None)
 
 
 def _changes(event: str, arguments: tuple[Any, ...], out: Path) -> bool:
@@ -107,7 +107,7 @@ def seen(out: Path) -> str | None:
 
 def test_killed_before_every_step_of_a_first_ingest(tmp_path: Path, check_whole: CheckWhole) -> None:
     path, out = write_archive(tmp_path, 4, 64, 3), tmp_path / "out"
-    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda films: None)
+    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda done, total: None)
     steps = 0
     while not gets_through(steps, path, out):
         assert seen(out) in (None, whole.id)
@@ -125,10 +125,10 @@ def test_killed_before_every_step_of_a_first_ingest(tmp_path: Path, check_whole:
 
 def test_killed_before_every_step_of_a_growth(tmp_path: Path, check_whole: CheckWhole) -> None:
     path, out, before = write_archive(tmp_path, 4, 64, 2), tmp_path / "out", tmp_path / "before"
-    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda films: None)
+    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda done, total: None)
     later = tmp_path / "set" / "images" / "phantom0003.png"
     later.rename(later.with_suffix(".later"))
-    small = ingest(load_config(path), run_here, lambda films: None)
+    small = ingest(load_config(path), run_here, lambda done, total: None)
     later.with_suffix(".later").rename(later)
     out.rename(before)
     steps, unseen = 0, 0
@@ -156,7 +156,7 @@ def test_another_number_of_films_per_shard_after_a_kill(tmp_path: Path, check_wh
     path, out = write_archive(tmp_path, 4, 64, 1), tmp_path / "out"
     assert not gets_through(30, path, out)
     assert len(list((out / "shards").glob("*.parquet"))) > 2
-    ingest(load_config(path, ["ingest.shard_films=3"]), run_here, lambda films: None)
+    ingest(load_config(path, ["ingest.shard_films=3"]), run_here, lambda done, total: None)
     assert len(list((out / "shards").glob("*.parquet"))) == 2
     check_whole(Location(out), names(1, 4), 4)
 
@@ -173,7 +173,7 @@ def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_killed_on_a_cluster_at_random_moments(tmp_path: Path, ray_folder: Path, check_whole: CheckWhole) -> None:
     """Ray's workers are in groups of their own and may outlive the kill by a moment, in which they go on writing."""
     path, out = write_archive(tmp_path, 48, 256, 2), tmp_path / "out"
-    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda films: None)
+    whole = ingest(load_config(path, [f"ingest.out={tmp_path}/whole"]), run_here, lambda done, total: None)
     command = [sys.executable, "-c", "from raycxr.cli.main import main; main()", "ingest", str(path), "--json"]
     chance = random.Random(3)
     notes = 0

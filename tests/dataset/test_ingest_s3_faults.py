@@ -159,7 +159,7 @@ def network(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ne
 def archive(s3: str) -> str:
     """URI of a folder with eight good films and their masks; tests that change it add to a copy."""
     uri = f"{s3}/{secrets.token_hex(6)}"
-    write_pairs(Location(uri), FILMS, 96, 0, lambda films: None)
+    write_pairs(Location(uri), FILMS, 96, 0, lambda done, total: None)
     return uri
 
 
@@ -191,7 +191,7 @@ def configure(folder: Path, archive: str, out: str, *overrides: str) -> Config:
 
 
 def run(config: Config, runner: Runner = run_here) -> IngestSummary:
-    return ingest(config, runner, lambda films: None)
+    return ingest(config, runner, lambda done, total: None)
 
 
 def between_shards(act: Callable[[int], None]) -> Runner:

@@ -47,7 +47,7 @@ def bundle(phantom_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 
 
 def evaluate(bundle: Location, split: str = "test", dataset: str | None = None, **settings: object) -> Evaluation:
-    return evaluate_bundle(bundle, dataset, split, EvaluateSection.model_validate(settings), lambda films: None)
+    return evaluate_bundle(bundle, dataset, split, EvaluateSection.model_validate(settings), lambda done, total: None)
 
 
 def test_original_masks_are_the_files(phantom_config: Path, phantoms: Path) -> None:

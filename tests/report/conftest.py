@@ -25,7 +25,7 @@ Inspect = Callable[..., Inspection]
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Location:
     """40 films of 64 pixels in shards of 4: of the last 12 four are not annotated, four empty, two equal, two bad."""
     folder = tmp_path_factory.mktemp("mixed")
-    write_pairs(Location(folder / "films"), FILMS, 64, 0, lambda films: None)
+    write_pairs(Location(folder / "films"), FILMS, 64, 0, lambda done, total: None)
     images, masks = folder / "films" / "images", folder / "films" / "masks"
     names = sorted(path.name for path in images.iterdir())
     for name in names[28:32]:
@@ -47,7 +47,7 @@ ingest: {{source: pairs, images: {images}, masks: {masks}, size: 48, out: {folde
 dataset: {{split: {{rule: fraction, train: 0.6, validation: 0.2, test: 0.2}}}}
 """
     )
-    ingest(load_config(config), run_here, lambda films: None)
+    ingest(load_config(config), run_here, lambda done, total: None)
     return Location(folder / "data")
 
 
@@ -57,6 +57,6 @@ def inspect(mixed: Location) -> Inspect:
 
     def run(dataset: Location | Path = mixed, films: int = 20, pictures: int = 12, seed: int = 0) -> Inspection:
         place = dataset if isinstance(dataset, Location) else Location(dataset)
-        return inspect_dataset(place, films, pictures, seed, lambda count: None)
+        return inspect_dataset(place, films, pictures, seed, lambda done, total: None)
 
     return run

@@ -168,7 +168,7 @@ def test_few_shards_are_read_of_many(mixed: Location, inspect: Inspect, monkeypa
 
 
 def test_films_of_16_bits_are_shown_by_their_white(tmp_path: Path, inspect: Inspect) -> None:
-    write_pairs(Location(tmp_path / "films"), 8, 64, 0, lambda films: None)
+    write_pairs(Location(tmp_path / "films"), 8, 64, 0, lambda done, total: None)
     for path in (tmp_path / "films" / "images").iterdir():
         path.write_bytes(encode_png(decode_picture(path.read_bytes()).astype(np.uint16) * np.uint16(16)))
     config = tmp_path / "deep.yaml"
@@ -183,7 +183,7 @@ ingest:
   out: {tmp_path / "data"}
 """
     )
-    ingest(load_config(config), run_here, lambda films: None)
+    ingest(load_config(config), run_here, lambda done, total: None)
     inspection = inspect(tmp_path / "data", films=1000)
     levels = np.zeros(256, np.int64)
     for path in sorted((tmp_path / "data" / "shards").iterdir()):

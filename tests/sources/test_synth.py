@@ -27,9 +27,9 @@ FILM_FOLDERS = {
 }
 
 
-def write(layout: str, out: Path, count: int, size: int | None = 64, seed: int = 0) -> list[int]:
-    steps: list[int] = []
-    summary = LAYOUTS[layout](Location(out), count, size, seed, steps.append)
+def write(layout: str, out: Path, count: int, size: int | None = 64, seed: int = 0) -> list[tuple[int, int]]:
+    steps: list[tuple[int, int]] = []
+    summary = LAYOUTS[layout](Location(out), count, size, seed, lambda done, total: steps.append((done, total)))
     assert (summary.layout, summary.images) == (layout, count)
     assert summary.with_mask == count or layout not in ("jsrt", "montgomery", "pairs")
     return steps
@@ -53,7 +53,7 @@ def test_names_keep_the_proportion_of_the_original() -> None:
 
 
 def test_raw_jsrt_is_read_back_by_its_source(tmp_path: Path) -> None:
-    assert write("jsrt", tmp_path, 2, size=None) == [1, 1]
+    assert write("jsrt", tmp_path, 2, size=None) == [(1, 2), (2, 2)]
     source = JsrtSource(str(tmp_path), str(tmp_path / "scr"))
     listing = source.list()
     assert [film.id for film in listing.films] == ["JPCLN001", "JPCNN001"]
@@ -116,7 +116,7 @@ def test_a_film_depends_on_seed_and_number_alone(layout: str, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["pairs", "siim-dicom", "tb-mirror"])
 def test_several_processes_write_what_one_does(layout: str, tmp_path: Path) -> None:
-    assert write(layout, tmp_path / "many", 40) == [1] * 40
+    assert write(layout, tmp_path / "many", 40) == [(done, 40) for done in range(1, 41)]
     write(layout, tmp_path / "one", 15)
     one, many = hashes(tmp_path / "one"), hashes(tmp_path / "many")
     table = one.pop("train-rle.csv", None)
@@ -137,7 +137,7 @@ def test_a_folder_with_anything_in_it_is_left_alone(layout: str, tmp_path: Path)
 @pytest.mark.slow
 def test_phantoms_in_a_bucket_are_read_back(s3: str) -> None:
     out = Location(s3) / "phantoms"
-    summary = LAYOUTS["jsrt"](out, 3, 64, 0, lambda _: None)
+    summary = LAYOUTS["jsrt"](out, 3, 64, 0, lambda done, total: None)
     assert summary.images == 3
     source = JsrtSource(out.uri, (out / "scr").uri)
     listing = source.list()
@@ -148,4 +148,4 @@ def test_phantoms_in_a_bucket_are_read_back(s3: str) -> None:
     with pytest.raises(DataError, match=f"no such folder: {out.uri}/nowhere"):
         JsrtSource(f"{out.uri}/nowhere").list()
     with pytest.raises(DataError, match=f"{out.uri} is not empty"):
-        LAYOUTS["jsrt"](out, 3, 64, 0, lambda _: None)
+        LAYOUTS["jsrt"](out, 3, 64, 0, lambda done, total: None)

@@ -65,10 +65,10 @@ def dicom_mask(film: Film) -> NDArray[np.bool_]:
 @pytest.fixture(scope="module")
 def siim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("siim")
-    steps: list[int] = []
-    summary = write_siim_dicom(Location(folder), 10, 128, 5, steps.append)
+    steps: list[tuple[int, int]] = []
+    summary = write_siim_dicom(Location(folder), 10, 128, 5, lambda done, total: steps.append((done, total)))
     assert summary == SynthSummary("siim-dicom", 10, 2)
-    assert steps == [1] * 10
+    assert steps == [(done, 10) for done in range(1, 11)]
     return folder
 
 
@@ -145,7 +145,7 @@ def test_films_of_negatives_and_positives_do_not_repeat() -> None:
 
 
 def test_the_mirror_holds_the_same_films_as_pictures(siim: Path, tmp_path: Path) -> None:
-    summary = write_siim_png(Location(tmp_path), 10, 128, 5, lambda _: None)
+    summary = write_siim_png(Location(tmp_path), 10, 128, 5, lambda done, total: None)
     assert summary == SynthSummary("siim-png", 10, 2)
     header, *train = table_rows(tmp_path / "stage_1_train_images.csv")
     assert header == ["new_filename", "ImageId", "has_pneumo"]
@@ -187,10 +187,12 @@ def test_a_given_table_decides_about_names_and_masks(name: str, tmp_path: Path) 
     ]
     text = "ImageId, EncodedPixels\n" + "".join(f"{film},{runs}\n" for film, runs in rows)
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
-    steps: list[int] = []
+    steps: list[tuple[int, int]] = []
     for folder, count, images, with_mask in (("all", None, 5, 2), ("some", 3, 3, 1)):
         out, table = Location(tmp_path / folder), Location(tmp_path / name)
-        summary = write_siim_dicom_from_table(out, table, count, 256, 0, steps.append)
+        summary = write_siim_dicom_from_table(
+            out, table, count, 256, 0, lambda done, total: steps.append((done, total))
+        )
         assert summary == SynthSummary("siim-dicom", images, with_mask)
         listing = dicom_source(tmp_path / folder).list()
         assert listing.rejects == ()
@@ -218,7 +220,7 @@ def test_a_table_that_is_none_is_refused(text: str, part: str, tmp_path: Path) -
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(DataError, match=part):
         write_siim_dicom_from_table(
-            Location(tmp_path / "out"), Location(tmp_path / "table.csv"), None, 64, 0, lambda _: None
+            Location(tmp_path / "out"), Location(tmp_path / "table.csv"), None, 64, 0, lambda done, total: None
         )
     assert not list(tmp_path.rglob("*.dcm"))
     assert not (tmp_path / "out" / "train-rle.csv").exists()
@@ -227,7 +229,7 @@ def test_a_table_that_is_none_is_refused(text: str, part: str, tmp_path: Path) -
 @pytest.mark.skipif(not DATA, reason="RAYCXR_DATA is not set")
 def test_real_masks_lie_over_phantoms(tmp_path: Path) -> None:
     table = Path(DATA, "siim", "siim-pneumothorax-train-rle.csv.gz")
-    summary = write_siim_dicom_from_table(Location(tmp_path), Location(table), 12, 512, 0, lambda _: None)
+    summary = write_siim_dicom_from_table(Location(tmp_path), Location(table), 12, 512, 0, lambda done, total: None)
     assert summary == SynthSummary("siim-dicom", 12, 4)
     listing = dicom_source(tmp_path).list()
     assert (len(listing.films), listing.rejects) == (12, ())
@@ -243,7 +245,7 @@ def test_real_masks_lie_over_phantoms(tmp_path: Path) -> None:
 def test_a_given_table_and_its_films_may_lie_in_a_bucket(s3_folder: str) -> None:
     table, out = Location(s3_folder) / "table.csv", Location(s3_folder) / "films"
     table.write_text(f"ImageId, EncodedPixels\n1.2.3, -1\n1.2.4, {square(250, 200, 60)}\n")
-    summary = write_siim_dicom_from_table(out, table, None, 64, 0, lambda _: None)
+    summary = write_siim_dicom_from_table(out, table, None, 64, 0, lambda done, total: None)
     assert summary == SynthSummary("siim-dicom", 2, 1)
     assert (out / "train-rle.csv").read_text() == table.read_text()
     source = SiimDicomSource((out / "dicom-images-train").uri, (out / "train-rle.csv").uri, None, None, KEY)

@@ -19,7 +19,7 @@ from raycxr.xray.mask import binarise
 from raycxr.xray.picture import decode_picture
 
 
-def ignore(films: int) -> None:
+def ignore(done: int, total: int) -> None:
     """No progress to show."""
 
 
