@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ from raycxr.cluster.connection import connected
 from raycxr.config.sections import Config, IngestSection
 from raycxr.dataset.ingest import ingest
 from raycxr.dataset.plan import SHARD_BYTES
+from raycxr.storage.location import Location
 from raycxr.xray.dicom import decode_dicom
 
 TREE = "dicom-images-train"
@@ -49,9 +51,9 @@ def main() -> None:
     parser.add_argument("--codec", default="rowdelta+zstd")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--data", type=Path, help="folder of the films; drawn where it does not exist")
+    parser.add_argument("--data", type=Path, help="folder of the films (with --memory, of MANY); drawn if missing")
     parser.add_argument("--memory", type=int, nargs=2, metavar=("FEW", "MANY"), help="measure memory instead")
-    parser.add_argument("--s3", help="empty prefix of a bucket that films are copied to, to be compared with the disk")
+    parser.add_argument("--s3", help="prefix of a bucket with the same films, which are copied there if it is empty")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -92,25 +94,39 @@ def throughput(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def object_storage(options: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """Films per second from a bucket and from disk."""
+    """Films per second from a bucket and from disk, and milliseconds of processor time that a film takes us.
+
+    A server on the same machine takes processor time for itself, which the second figure leaves out.
+    """
     data = drawn(options.data or folder / "films", options.films)
-    copy_to_bucket(data, options.s3)
+    if not (Location(options.s3) / TABLE).exists():
+        copy_to_bucket(data, options.s3)
     few = drawn(folder / "few", WARM_UP)
     rates: dict[str, list[float]] = {"local": [], "s3": []}
+    costs: dict[str, list[float]] = {"local": [], "s3": []}
     with connected(None):
         raycxr_rate(str(few), folder / "warm-ray", options)
         for number in range(options.rounds):
-            rates["local"].append(raycxr_rate(str(data), folder / f"local{number}", options))
-            rates["s3"].append(raycxr_rate(options.s3, folder / f"s3{number}", options))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    return {"films": options.films, "films_per_second": medians, "s3_to_local": medians["s3"] / medians["local"]}
+            for name, place in (("local", str(data)), ("s3", options.s3)):
+                before, started = processor_seconds(os.getpid()), time.perf_counter()
+                rates[name].append(raycxr_rate(place, folder / f"{name}{number}", options))
+                films = rates[name][-1] * (time.perf_counter() - started)
+                costs[name].append(1000 * (processor_seconds(os.getpid()) - before) / films)
+    speed, cost = ({name: statistics.median(values) for name, values in each.items()} for each in (rates, costs))
+    return {
+        "films_per_second": speed,
+        "s3_to_local": speed["s3"] / speed["local"],
+        "processor_milliseconds_per_film": cost,
+        "local_to_s3_processor": cost["local"] / cost["s3"],
+    }
 
 
 def memory(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Peak of the proportional set size of `raycxr ingest` and all of its processes, in megabytes."""
     peaks = {}
-    for count in options.memory:
-        data = drawn(folder / f"films{count}", count)
+    few, many = options.memory
+    for count in (few, many):
+        data = drawn(options.data if options.data and count == many else folder / f"films{count}", count)
         config = folder / f"ingest{count}.yaml"
         config.write_text(json.dumps({"ingest": section(str(data), folder / f"out{count}", options).model_dump()}))
         process = subprocess.Popen([RAYCXR, "ingest", str(config)], stdout=subprocess.DEVNULL)
@@ -118,8 +134,6 @@ def memory(options: argparse.Namespace, folder: Path) -> dict[str, object]:
             if process.wait() != 0:
                 raise SystemExit("raycxr ingest failed")
         peaks[count] = peak[0] / 2**20
-        shutil.rmtree(data)
-    few, many = options.memory
     return {"peak_megabytes": peaks, "many_to_few": peaks[many] / peaks[few]}
 
 
@@ -132,8 +146,6 @@ def drawn(folder: Path, count: int) -> Path:
 
 
 def copy_to_bucket(data: Path, uri: str) -> None:
-    from raycxr.storage.location import Location
-
     for file in sorted(data.rglob("*")):
         if file.is_file():
             (Location(uri) / file.relative_to(data).as_posix()).copy_from(file)
@@ -223,6 +235,16 @@ def descendants(pid: int) -> list[int]:
     for member in family:
         family += [child for child, parent in parents.items() if parent == member]
     return family
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and its descendants, those that have ended included."""
+    ticks = 0
+    for member in descendants(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # user, system, and both of children that were waited for
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def proportional_bytes(pid: int) -> int:
