@@ -13,6 +13,7 @@ raycxr synth jsrt --out "$out/films" --count 120 --size 256
 
 say "2. Ingest them with Ray Data: verified shards"
 raycxr ingest configs/demo.yaml
+raycxr inspect "$out/data" --html "$out/films.html"
 
 say "3. Train a U-Net with Ray Train, on a cluster started in the process"
 raycxr train configs/demo.yaml train.name=phantoms
@@ -24,4 +25,4 @@ say "5. What is there, and the best checkpoint as a verified bundle"
 raycxr runs "$out/runs"
 raycxr pull "$out/runs" "$out/best"
 
-say "Look at $out/evaluation/report.html, and at the curves with: .venv/bin/tensorboard --logdir $out/runs"
+say "Look at $out/films.html, at $out/evaluation/report.html, and at the curves with: .venv/bin/tensorboard --logdir $out/runs"

@@ -50,10 +50,10 @@ def ingest(
     document = {key: getattr(summary, key) for key in keys} | {"rejects": dict(reasons)}
     counts, manifest = summary.manifest.counts, summary.manifest
     there = f" ({summary.skipped} were there already)" if summary.skipped else ""
-    size = manifest.geometry.size
+    size, plural = manifest.geometry.size, "" if summary.shards == 1 else "s"
     lines = [
         summary.dataset,
-        f"  {summary.images} films in {summary.shards} shards{there}, {size} x {size}, content {summary.id}",
+        f"  {summary.images} films in {summary.shards} shard{plural}{there}, {size} x {size}, content {summary.id}",
         f"  classes   {', '.join(manifest.classes)}",
         f"  masks     {counts.annotated} annotated, {summary.images - counts.annotated} without",
         f"  rejected  {summary.rejected}",
