@@ -62,6 +62,9 @@ class IngestSummary:
 def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     """Write the data set that a configuration describes.
 
+    Where it is there already, films are added that are new, and those read again that were rejected: somebody may have
+    mended them.
+
     Parameters
     ----------
     config : Config
@@ -88,10 +91,8 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     plan = build_plan(listing, rules, section, before.films, len(before.shards))
     if before.manifest is not None:
         _check_same(out, before, listing, plan, rules, split)
-        if before.manifest.fingerprint == plan.fingerprint and (out / MANIFEST).exists():
-            clear_leftovers(out, before.manifest, unfinished)
-            return _summary(out, before.manifest, before.manifest.counts.listed, before.rejects)
-    check_writable(out)
+    if plan.shards or not (out / MANIFEST).exists():
+        check_writable(out)
     notes = _finished_parts(out)
     parts = [notes[shard.fingerprint] for shard in plan.shards if shard.fingerprint in notes]
     skipped = len(before.index) + sum(len(part["index"]) + len(part["rejects"]) for part in parts)
@@ -104,7 +105,11 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
             done += len(part["index"]) + len(part["rejects"])
             progress(done, listed)
     parts.sort(key=lambda part: part["number"])
-    manifest, rejects = _publish(out, before, parts, listing, plan, rules, section, split)
+    index, rejects = _rows(before, parts, listing)
+    if before.manifest is not None and (out / MANIFEST).exists() and (index, rejects) == (before.index, before.rejects):
+        manifest = before.manifest
+    else:
+        manifest = _publish(out, before, parts, index, rejects, plan, rules, section, split)
     clear_leftovers(out, manifest, unfinished)
     return _summary(out, manifest, skipped, rejects)
 
@@ -150,18 +155,26 @@ def _check_same(
         )
 
 
+def _rows(
+    before: Generation, parts: list[dict[str, Any]], listing: Listing
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows of the index and of the rejects."""
+    index = before.index + [row for part in parts for row in part["index"]]
+    rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
+    return index, sorted(rejects, key=lambda row: (row["original"], row["reason"]))
+
+
 def _publish(
     out: Location,
     before: Generation,
     parts: list[dict[str, Any]],
-    listing: Listing,
+    index: list[dict[str, Any]],
+    rejects: list[dict[str, str]],
     plan: Plan,
     rules: Rules,
     section: IngestSection,
     split: SplitSection,
-) -> tuple[Manifest, list[dict[str, str]]]:
-    index = before.index + [row for part in parts for row in part["index"]]
-    rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
+) -> Manifest:
     try:
         _check_contents(index, rejects, rules, out)
     except DataError:
@@ -171,7 +184,6 @@ def _publish(
     splits = assign_splits(index, split, {row["id"]: row["split"] for row in before.index})
     for row in index:
         row["split"] = splits[row["id"]]
-    rejects.sort(key=lambda row: (row["original"], row["reason"]))
     manifest = Manifest(
         raycxr=raycxr.__version__,
         source=rules.source_name,
@@ -192,7 +204,6 @@ def _publish(
         split=split,
         patient_key=rules.patient_key,
         rules=plan.rules,
-        fingerprint=plan.fingerprint,
         id=_content_id(index, rules, section),
     )
     set_aside(out, before)
@@ -203,7 +214,7 @@ def _publish(
     except StorageError:
         put_back(out, before)
         raise
-    return manifest, rejects
+    return manifest
 
 
 def _decoders(before: Generation, now: str) -> str:

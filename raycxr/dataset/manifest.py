@@ -96,7 +96,6 @@ class Manifest(_Part):
     split: SplitSection
     patient_key: str | None  # tells keys of patients apart: under another one, every patient has another hash
     rules: str  # hash of the rules: only films converted by the same ones are added
-    fingerprint: str  # of what was listed and of the rules: the same again means nothing to do
     id: str  # content id: of the films, the masks and the rules, however many workers wrote them
 
 

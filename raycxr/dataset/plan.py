@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from raycxr.config.sections import IngestSection, IntensitySection
 from raycxr.dataset.convert import Rules, film_fingerprint
@@ -40,11 +40,10 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole ingest: the shards to write, the hash of the rules, and that of the rules and of all that is listed."""
+    """A whole ingest: the shards to write, and the hash of the rules."""
 
     shards: tuple[ShardPlan, ...]
     rules: str
-    fingerprint: str
 
 
 def build_rules(section: IngestSection) -> Rules:
@@ -117,8 +116,7 @@ def build_plan(
     for start in range(0, len(new), step):
         number, part = first_shard + len(shards), tuple(new[start : start + step])
         shards.append(ShardPlan(number, part, _fingerprint(base, [number, *map(film_fingerprint, part)])))
-    listed = [*map(film_fingerprint, listing.films), *(asdict(reject) for reject in listing.rejects)]
-    return Plan(tuple(shards), _fingerprint(base, []), _fingerprint(base, listed))
+    return Plan(tuple(shards), _fingerprint(base, []))
 
 
 def _intensity_rule(section: IntensitySection) -> IntensityRule:

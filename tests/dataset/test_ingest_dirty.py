@@ -362,12 +362,16 @@ def test_bad_films_that_come_later_and_good_ones_after_them(pairs: Path, check_w
     assert (second.id, second.images, second.rejected, second.skipped) == (first.id, FILMS, 1, FILMS)
     check_whole(Location(second.dataset), PAIRS, FILMS + 1)
     again = run(configure(pairs))
-    assert (again.id, again.rejected, again.skipped) == (first.id, 1, FILMS + 1)
+    assert (again.manifest, again.rejected, again.skipped) == (second.manifest, 1, FILMS)
+    check_whole(Location(again.dataset), PAIRS, FILMS + 1)
     plant(pairs / "images" / "bad.png", encode_png(PICTURE))
-    plant(pairs / "images" / "new.png", encode_png(255 - PICTURE))
     mended = run(configure(pairs))
-    check_whole(Location(mended.dataset), [*PAIRS, "bad", "new"], FILMS + 2)
+    check_whole(Location(mended.dataset), [*PAIRS, "bad"], FILMS + 1)
     assert (mended.rejected, mended.skipped) == (0, FILMS)
+    plant(pairs / "images" / "new.png", encode_png(255 - PICTURE))
+    grown = run(configure(pairs))
+    check_whole(Location(grown.dataset), [*PAIRS, "bad", "new"], FILMS + 2)
+    assert (grown.rejected, grown.skipped) == (0, FILMS + 1)
 
 
 def test_films_that_were_all_bad_and_are_mended(pairs: Path, check_whole: CheckWhole) -> None:
