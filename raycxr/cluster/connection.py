@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
 from raycxr.errors import RaycxrError
@@ -74,7 +75,9 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
         raise ClusterError(f"cannot use {where}: {first}", "check resources.address and $RAY_ADDRESS") from None
     importing.join()
     try:
-        yield
+        # Ray says on standard output which of its processes have died; that stream is kept for the answer.
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
 

@@ -124,7 +124,7 @@ def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
     """Notes that an earlier, killed ingest left, by fingerprint."""
     if not (out / PARTS).is_dir():
         return {}
-    parts = [json.loads(note.read_text()) for note in (out / PARTS).list()]
+    parts = [json.loads(note.read_text()) for note in (out / PARTS).list() if note.suffix == ".json"]
     return {part["fingerprint"]: part for part in parts}
 
 

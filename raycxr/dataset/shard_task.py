@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from raycxr.dataset.apart import Apart, Convert
 from raycxr.dataset.convert import Converted, Originals, Rules, convert_film, read_originals
 from raycxr.dataset.plan import ShardPlan
 from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, TableWriter
@@ -30,12 +31,28 @@ READERS = 4
 
 
 def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
-    """Convert the films of one shard, write its files and its note, and return the note."""
+    """Convert the films of one shard, write its files and its note, and return the note.
+
+    A shard that was begun before, in a process that died or was killed, is converted with more care, see
+    `raycxr.dataset.apart`.
+    """
+    begun = out / PARTS / f"{plan.number:05d}.begun"
+    if begun.exists():
+        with Apart(_convert) as convert:
+            part = _write(plan, rules, out, convert)
+    else:
+        begun.write_bytes(b"")
+        part = _write(plan, rules, out, _convert)
+    (out / PARTS / f"{plan.number:05d}.json").write_text(json.dumps(part))
+    return part
+
+
+def _write(plan: ShardPlan, rules: Rules, out: Location, convert: Convert) -> dict[str, Any]:
     films, masks = TableWriter(FILM_SCHEMA), TableWriter(MASK_SCHEMA)
     index: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for film, originals in _read_ahead(plan.films):
-        result = _convert(film, originals, rules)
+        result = originals if isinstance(originals, Reject) else convert(film, originals, rules)
         if isinstance(result, Reject):
             rejects.append(result)
             continue
@@ -44,7 +61,7 @@ def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
         if result.mask is not None:
             masks.add(result.mask)
     name = f"{plan.number:05d}.parquet"
-    part = {
+    return {
         "fingerprint": plan.fingerprint,
         "number": plan.number,
         "shard": _write_file(out, f"shards/{name}", films),
@@ -52,8 +69,6 @@ def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
         "index": index,
         "rejects": [asdict(reject) for reject in rejects],
     }
-    (out / PARTS / f"{plan.number:05d}.json").write_text(json.dumps(part))
-    return part
 
 
 def _read_ahead(films: Sequence[Film]) -> Iterator[tuple[Film, Originals | Reject]]:
@@ -84,9 +99,7 @@ def _try_read(film: Film) -> Originals | Reject:
         return Reject(film.uri, "file_unreadable", error.message)
 
 
-def _convert(film: Film, originals: Originals | Reject, rules: Rules) -> Converted | Reject:
-    if isinstance(originals, Reject):
-        return originals
+def _convert(film: Film, originals: Originals, rules: Rules) -> Converted | Reject:
     try:
         return convert_film(film, originals, rules)
     except RaycxrError:

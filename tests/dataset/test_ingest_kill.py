@@ -199,3 +199,39 @@ def test_killed_on_a_cluster_at_random_moments(tmp_path: Path, ray_folder: Path,
     check_whole(Location(out), names(1, 48), 48)
     for file in ("index.parquet", "shards/00000.parquet", "shards/00023.parquet", "masks/00011.parquet"):
         assert (out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+POISON = """
+import os, signal
+from raycxr.sources import choices
+from raycxr.sources.pairs import PairsSource
+
+class Poison(PairsSource):
+    def decode(self, film, data):
+        if film.id == "phantom0005":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().decode(film, data)
+
+def build(section):
+    return Poison(section.images, section.masks, "", "lungs", False, None)
+"""
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_film_that_kills_its_decoder_is_rejected(
+    tmp_path: Path, ray_folder: Path, check_whole: CheckWhole, local: bool
+) -> None:
+    path, out = write_archive(tmp_path, 8, 64, 3), tmp_path / "out"
+    (tmp_path / "poison.py").write_text(POISON)
+    script = "import poison; poison.choices.SOURCES['pairs'] = poison.build; from raycxr.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "ingest", str(path), "--json", *(["--local"] if local else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    if local:
+        # Here it is our own process that died; the next one knows which shard it was at.
+        assert done.returncode == -signal.SIGSEGV
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["images"], document["rejects"]) == (7, {"decoder_died": 1})
+    check_whole(Location(out), sorted({*names(1, 8)} - {"phantom0005"}), 8)
