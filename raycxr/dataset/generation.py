@@ -68,6 +68,12 @@ def read_generation(out: Location) -> Generation:
     return Generation(None, [], [])
 
 
+def read_current_manifest(out: Location) -> Manifest | None:
+    """Return the manifest in force, where there is one."""
+    places = (out, out / PREVIOUS)
+    return next((read_manifest(place) for place in places if (place / MANIFEST).exists()), None)
+
+
 def set_aside(out: Location, generation: Generation) -> None:
     """Keep a generation, and take its manifest away."""
     if generation.manifest is None:

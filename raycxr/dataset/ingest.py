@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import raycxr
 from raycxr.config.sections import Config, IngestSection, SplitSection
 from raycxr.dataset.convert import Rules, film_fingerprint
-from raycxr.dataset.generation import Generation, put_back, read_generation, set_aside
-from raycxr.dataset.leftovers import clear_leftovers, find_unfinished
+from raycxr.dataset.generation import Generation, put_back, read_current_manifest, read_generation, set_aside
+from raycxr.dataset.leftovers import check_own_folder, clear_leftovers, find_unfinished
 from raycxr.dataset.manifest import (
     INDEX,
     INDEX_SCHEMA,
@@ -29,6 +30,7 @@ from raycxr.dataset.manifest import (
     Geometry,
     Manifest,
     ShardEntry,
+    check_shards,
     write_rows,
 )
 from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules, reject_strange_names
@@ -88,6 +90,10 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     listing = reject_strange_names(rules.source.list())
     before = read_generation(out)
     unfinished = find_unfinished(out)
+    if before.manifest is None:
+        check_own_folder(out)
+    else:
+        check_shards(out, before.manifest.shards + before.manifest.masks)
     plan = build_plan(listing, rules, section, before.films, len(before.shards))
     if before.manifest is not None:
         _check_same(out, before, listing, plan, rules, split)
@@ -124,8 +130,15 @@ def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
     """Notes that an earlier, killed ingest left, by fingerprint."""
     if not (out / PARTS).is_dir():
         return {}
-    parts = [json.loads(note.read_text()) for note in (out / PARTS).list() if note.suffix == ".json"]
-    return {part["fingerprint"]: part for part in parts}
+    parts = {}
+    for note in (out / PARTS).list():
+        if note.suffix == ".json":
+            # A note that is damaged, or whose shard has been lost since, is as good as none.
+            with suppress(ValueError, KeyError, TypeError, DataError):
+                part = json.loads(note.read_text())
+                check_shards(out, [ShardEntry(**part["shard"]), ShardEntry(**part["mask"])])
+                parts[part["fingerprint"]] = part
+    return parts
 
 
 def _check_same(
@@ -206,6 +219,8 @@ def _publish(
         rules=plan.rules,
         id=_content_id(index, rules, section),
     )
+    if read_current_manifest(out) != before.manifest:
+        raise DataError(f"another ingest has published {out} in the meantime", "run the same again")
     set_aside(out, before)
     try:
         write_rows(out / INDEX, index, INDEX_SCHEMA)

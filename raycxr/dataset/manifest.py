@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -13,9 +15,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from raycxr.config.sections import IntensitySection, SplitSection
 from raycxr.dataset.codec import Codec
 from raycxr.errors import DataError
+from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
 
 FORMAT_VERSION = 2
+# Of a bucket, whose answers take their time.
+ASKED_AT_ONCE = 16
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 REJECTS = "rejects.parquet"
@@ -153,3 +158,19 @@ def _read_rows(place: Location) -> list[dict[str, Any]]:
     except pa.ArrowInvalid as error:
         raise DataError(f"{place} is damaged: {error}", "restore it, or delete the data set and ingest again") from None
     return rows
+
+
+def check_shards(location: Location, entries: Sequence[ShardEntry]) -> None:
+    """Refuse shards of which one is missing or has another size, without reading any; a `DataError` names it."""
+
+    def check(entry: ShardEntry) -> None:
+        place, remedy = location / entry.name, "restore it, or delete the data set and ingest again"
+        try:
+            size = place.size()
+        except MissingError:
+            raise DataError(f"shard {place} is missing", remedy) from None
+        if size != entry.bytes:
+            raise DataError(f"shard {place} is damaged: {size} bytes instead of {entry.bytes}", remedy)
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
+        list(askers.map(check, entries))

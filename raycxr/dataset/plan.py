@@ -37,6 +37,11 @@ class ShardPlan:
     films: tuple[Film, ...]
     fingerprint: str
 
+    @property
+    def name(self) -> str:
+        """Stem of its files. Two ingests that see other films never write to the same ones."""
+        return f"{self.number:05d}-{self.fingerprint[:8]}"
+
 
 @dataclass(frozen=True)
 class Plan:

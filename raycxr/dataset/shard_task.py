@@ -5,6 +5,7 @@ The note under `parts/` comes last: a killed ingest finds it and does not conver
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import traceback
@@ -28,6 +29,8 @@ PARTS = "parts"
 # Films that are being read while others are converted: hides the latency of object storage, and no more of them lie in
 # memory than that.
 READERS = 4
+# What a network drive that is away, and a process without free file handles, answer to any request.
+_OUTAGES = (errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV, errno.EMFILE, errno.ENFILE)
 
 
 def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
@@ -36,14 +39,14 @@ def write_shard(plan: ShardPlan, rules: Rules, out: Location) -> dict[str, Any]:
     A shard that was begun before, in a process that died or was killed, is converted with more care, see
     `raycxr.dataset.apart`.
     """
-    begun = out / PARTS / f"{plan.number:05d}.begun"
+    begun = out / PARTS / f"{plan.name}.begun"
     if begun.exists():
         with Apart(_convert) as convert:
             part = _write(plan, rules, out, convert)
     else:
         begun.write_bytes(b"")
         part = _write(plan, rules, out, _convert)
-    (out / PARTS / f"{plan.number:05d}.json").write_text(json.dumps(part))
+    (out / PARTS / f"{plan.name}.json").write_text(json.dumps(part))
     return part
 
 
@@ -60,12 +63,11 @@ def _write(plan: ShardPlan, rules: Rules, out: Location, convert: Convert) -> di
         films.add(result.film)
         if result.mask is not None:
             masks.add(result.mask)
-    name = f"{plan.number:05d}.parquet"
     return {
         "fingerprint": plan.fingerprint,
         "number": plan.number,
-        "shard": _write_file(out, f"shards/{name}", films),
-        "mask": _write_file(out, f"masks/{name}", masks),
+        "shard": _write_file(out, f"shards/{plan.name}.parquet", films),
+        "mask": _write_file(out, f"masks/{plan.name}.parquet", masks),
         "index": index,
         "rejects": [asdict(reject) for reject in rejects],
     }
@@ -90,11 +92,14 @@ def _try_read(film: Film) -> Originals | Reject:
     except MissingBucketError:
         raise  # no film of the bucket can be read: servers in trouble answer so, too
     except MissingError as error:
+        folder = Location(film.uri).parent
+        if folder.is_local and not folder.is_dir():
+            raise StorageError(f"the folder {folder} has vanished", "bring it back, and run the same again") from error
         return Reject(film.uri, "file_missing", error.message)
     except StorageError as error:
         # A local file that cannot be read is a bad film; object storage that still fails after its retries is an
         # outage, and turning it into thousands of rejects would publish a data set without them.
-        if not Location(film.uri).is_local:
+        if not Location(film.uri).is_local or getattr(error.__cause__, "errno", None) in _OUTAGES:
             raise
         return Reject(film.uri, "file_unreadable", error.message)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.dataset.manifest import Manifest, ShardEntry, read_index, read_manifest, read_rejects
+from raycxr.dataset.manifest import Manifest, check_shards, read_index, read_manifest, read_rejects
 from raycxr.errors import DataError
 from raycxr.report.film_count import (
     FilmCount,
@@ -22,11 +21,9 @@ from raycxr.report.film_count import (
     on_several_sides,
 )
 from raycxr.report.film_sample import FilmSample, choose_films, read_sample
-from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
 
 # Questions that object storage answers at once.
-_ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def inspect_dataset(
     manifest = read_manifest(location)
     index, rejects = read_index(location), read_rejects(location)
     _check_counts(location, manifest, index, rejects)
-    _check_files(location, manifest.shards + manifest.masks)
+    check_shards(location, manifest.shards + manifest.masks)
     choice = choose_films(index, manifest.classes, films, pictures, seed)
     return Inspection(
         location=location,
@@ -128,19 +125,3 @@ def _check_counts(location: Location, manifest: Manifest, index: Sequence[Any], 
             f"the tables hold {found[0]} and {found[1]}",
             "restore the tables, or delete the data set and ingest again",
         )
-
-
-def _check_files(location: Location, entries: Sequence[ShardEntry]) -> None:
-    """Refuse a data set with a shard that is missing or has another size, without reading any."""
-
-    def check(entry: ShardEntry) -> None:
-        place, remedy = location / entry.name, "restore it, or delete the data set and ingest again"
-        try:
-            size = place.size()
-        except MissingError:
-            raise DataError(f"shard {place} is missing", remedy) from None
-        if size != entry.bytes:
-            raise DataError(f"shard {place} is damaged: {size} bytes instead of {entry.bytes}", remedy)
-
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as askers:
-        list(askers.map(check, entries))

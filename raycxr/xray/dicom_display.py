@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from raycxr.errors import DataError
 
@@ -22,14 +21,10 @@ Grey: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 def stored_codes(frame: Grey, film: Dataset) -> Grey:
     """Cut the stored bits out of a frame of shape (H, W): 0 to ``2**BitsStored - 1``.
 
-    What older films keep beside them (overlays, retired in 2004) is dropped. 8 bits if so many are stored.
+    What older films keep above them (overlays, retired in 2004) is dropped. 8 bits if so many are stored.
     """
     bits = _bits(film)
-    shift = max(0, int(film.get("HighBit", bits - 1)) + 1 - bits)
-    codes: NDArray[Any] = frame
-    if shift or 8 * frame.itemsize > bits:
-        codes = (frame >> shift) & frame.dtype.type(2**bits - 1)
-    return _grey(codes, bits)
+    return _grey(frame & frame.dtype.type(2**bits - 1) if 8 * frame.itemsize > bits else frame, bits)
 
 
 def display_table(film: Dataset) -> Grey | None:
@@ -63,12 +58,12 @@ def display_table(film: Dataset) -> Grey | None:
     if not (signed or window or dark_is_bright or padding.any() or any(film.get(name) for name in plain)):
         return None
     try:
-        values = np.asarray(apply_modality_lut(stored, film), np.float64)
+        values = _apply_modality(stored.astype(np.float64), film)
         if film.get("VOILUTSequence"):
-            values = np.asarray(apply_voi(values.astype(np.int64), film), np.float64)
+            values = _look_up(values, film.VOILUTSequence[0], film)
         elif window:
             values = _apply_window(values, *window)
-    except (AttributeError, IndexError, KeyError, NotImplementedError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         # What pydicom says may quote elements of the header.
         raise DataError("the LUTs of the film are damaged", "replace the file by an undamaged copy") from None
     low, high = (0.0, 1.0) if window and not film.get("VOILUTSequence") else (values.min(), values.max())
@@ -81,6 +76,33 @@ def display_table(film: Dataset) -> Grey | None:
     # Pixels beside the film, whatever they were filled with.
     levels[padding] = 0
     return _grey(levels, bits)
+
+
+def _apply_modality(values: NDArray[np.float64], film: Dataset) -> NDArray[np.float64]:
+    """Map stored values as PS3.3, C.11.1 defines: by a LUT, or by slope and intercept."""
+    if film.get("ModalityLUTSequence"):
+        return _look_up(values, film.ModalityLUTSequence[0], film)
+    slope, intercept = _first(film.get("RescaleSlope")), _first(film.get("RescaleIntercept"))
+    return values * (1.0 if slope is None else slope) + (intercept or 0.0)
+
+
+def _look_up(values: NDArray[np.float64], item: Dataset, film: Dataset) -> NDArray[np.float64]:
+    """Map values by a LUT (PS3.3, C.11.1.1 and C.11.2.1.1); those beyond its ends get its first and last entry.
+
+    Entries of up to 8 bits may be packed two to a word, which only their number of bytes tells.
+    """
+    entries, first, _ = (int(number) for number in item.LUTDescriptor)
+    entries = entries or 2**16
+    if first >= 2**15 and values.min() < 0:
+        first -= 2**16
+    data = item.LUTData
+    order = "<" if film.original_encoding[1] else ">"
+    if not isinstance(data, bytes):
+        data = np.asarray(data, f"{order}u2").tobytes()
+    table = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * entries else np.uint8)
+    if len(table) < entries:
+        raise ValueError(f"{len(table)} of {entries} entries")
+    return np.asarray(table[np.clip(np.rint(values) - first, 0, entries - 1).astype(int)], np.float64)
 
 
 def _grey(levels: NDArray[Any], bits: int) -> Grey:
@@ -117,8 +139,13 @@ def _padding(film: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     if value is None:
         return np.zeros(len(stored), dtype=bool)
     limit = film.get("PixelPaddingRangeLimit")
-    ends = sorted((int(value), int(value if limit is None else limit)))
+    ends = sorted(_as_signed(int(end), stored) for end in (value, value if limit is None else limit))
     return np.asarray((stored >= ends[0]) & (stored <= ends[1]))
+
+
+def _as_signed(value: int, stored: NDArray[Any]) -> int:
+    """Some films write a negative value as the unsigned one with the same bits."""
+    return value - 2**16 if value >= 2**15 and stored.min() < 0 else value
 
 
 def _first(value: Any) -> float | None:

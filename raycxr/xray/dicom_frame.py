@@ -18,7 +18,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.encaps import get_frame
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -73,7 +73,7 @@ def read_frame(film: FileDataset) -> Stored:
     Returns
     -------
     uint8 or uint16 array (H, W)
-        Stored values, bit by bit: signed ones as two's complement, with whatever the file has above its stored bits.
+        Stored values in the lowest bits: signed ones as two's complement, with whatever the file has above.
 
     Raises
     ------
@@ -105,19 +105,36 @@ def _read_native(film: FileDataset, shape: Shape, dtype: Dtype) -> Stored:
     wanted = shape[0] * shape[1] * dtype.itemsize
     if len(film.PixelData) < wanted:
         raise DataError(f"frame is truncated: {len(film.PixelData)} of {wanted} bytes", _REPLACE)
-    # pydicom's decoder cuts values to their lowest bits, even where they are stored in higher ones.
     order: Literal["<", ">"] = "<" if film.original_encoding[1] else ">"
     data = film.PixelData
     if order == ">" and dtype.itemsize == 1 and film["PixelData"].VR == "OW":
         # Two pixels make a word (PS3.5, 8.1.1 in its editions up to 2016).
         data = np.frombuffer(data, np.uint16).byteswap().tobytes()
-    return _as_stored(np.frombuffer(data, dtype.newbyteorder(order), shape[0] * shape[1]).reshape(shape), shape, dtype)
+    pixels = np.frombuffer(data, dtype.newbyteorder(order), shape[0] * shape[1]).reshape(shape)
+    return _lowest_bits(_as_stored(pixels, shape, dtype), film)
 
 
 def _read_rle(film: FileDataset, shape: Shape, dtype: Dtype) -> Stored:
     """Read RLE by pydicom itself: slow, but the decoder of imagecodecs crashes on damaged segments."""
-    pixels = _run(lambda: pixel_array(film, raw=True, decoding_plugin="pydicom"), "RLE")
-    return _as_stored(pixels, shape, dtype)
+    bits = 8 * dtype.itemsize
+
+    def decode() -> NDArray[Any]:
+        # All bits are asked for: pydicom cuts values to their lowest ones, even where they are stored in higher ones.
+        options: dict[str, Any] = {
+            "rows": shape[0],
+            "columns": shape[1],
+            "bits_allocated": bits,
+            "bits_stored": bits,
+            "pixel_representation": 0,
+            "samples_per_pixel": 1,
+            "photometric_interpretation": "MONOCHROME2",
+            "pixel_keyword": "PixelData",
+            "number_of_frames": 1,
+        }
+        pixels, _ = get_decoder(RLELossless).as_array(film.PixelData, raw=True, decoding_plugin="pydicom", **options)
+        return pixels
+
+    return _lowest_bits(_as_stored(_run(decode, "RLE"), shape, dtype), film)
 
 
 def _read_baseline(frame: bytes, shape: Shape, dtype: Dtype) -> Stored:
@@ -144,6 +161,13 @@ def _read_jpeg_ls(frame: bytes, shape: Shape, dtype: Dtype) -> Stored:
 def _read_jpeg_2000(frame: bytes, shape: Shape, dtype: Dtype) -> Stored:
     _check_jpeg_2000(frame, shape, dtype)
     return _as_stored(_run(lambda: imagecodecs.jpeg2k_decode(frame), "JPEG 2000"), shape, dtype)
+
+
+def _lowest_bits(pixels: Stored, film: FileDataset) -> Stored:
+    """Move values down to the lowest bits, where older films have them higher up."""
+    bits = film.get("BitsStored", film.BitsAllocated)
+    shift = max(0, int(film.get("HighBit", bits - 1)) + 1 - bits)
+    return pixels >> shift if shift else pixels
 
 
 def _run(decode: Callable[[], NDArray[Any]], what: str) -> NDArray[Any]:

@@ -28,6 +28,8 @@ from raycxr.dataset.films import Films, open_splits, shard_paths
 from raycxr.dataset.ingest import IngestSummary, ingest, run_here
 from raycxr.dataset.manifest import read_index, read_manifest, read_rejects
 from raycxr.dataset.plan import ShardPlan
+from raycxr.dataset.shard import open_verified
+from raycxr.dataset.shard_task import write_shard
 from raycxr.errors import DataError, StorageError
 from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.sources.synth import write_pairs
@@ -635,3 +637,82 @@ def test_another_key_of_patients_is_refused(dicoms: Path, monkeypatch: pytest.Mo
     assert KEY_VARIABLE in caught.value.remedy
     monkeypatch.setenv(KEY_VARIABLE, "a key for tests alone")
     assert run(config).images == before.images + 1
+
+
+def test_files_of_somebody_else_are_never_deleted(pairs: Path) -> None:
+    """Whoever names the folder of the source, which has a folder `masks`, as ingest.out keeps all masks."""
+    before = sorted(path for path in pairs.rglob("*"))
+    with pytest.raises(DataError, match="was written by no ingest") as caught:
+        run(configure(pairs, f"ingest.out={pairs}"))
+    assert "empty folder" in caught.value.remedy
+    assert sorted(path for path in pairs.rglob("*")) == before
+    config = configure(pairs)
+    out = Path(run(config).dataset)
+    for name in ("shards/note.txt", "masks/00000.parquet", "parts/thesis.json", "previous/thesis.txt"):
+        plant(out / name, b"mine")
+    plant(pairs / "images" / "new.png", encode_png(255 - PICTURE))
+    run(config)
+    for name in ("shards/note.txt", "masks/00000.parquet", "parts/thesis.json", "previous/thesis.txt"):
+        assert (out / name).read_bytes() == b"mine"
+
+
+def test_a_folder_that_vanishes_is_no_reason_to_reject_its_films(pairs: Path, check_whole: CheckWhole) -> None:
+    config = configure(pairs)
+
+    def unmounted(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterator[dict[str, Any]]:
+        for plan in plans:
+            yield write_shard(plan, rules, out)
+            (pairs / "images").rename(pairs / "away")
+
+    with pytest.raises(StorageError, match="images has vanished"):
+        ingest(config, unmounted, lambda done, total: None)
+    (pairs / "away").rename(pairs / "images")
+    summary = run(config)
+    assert summary.skipped == 3
+    check_whole(Location(summary.dataset), PAIRS, FILMS)
+
+
+def test_shards_that_are_lost_are_noticed(pairs: Path, check_whole: CheckWhole) -> None:
+    config = configure(pairs)
+
+    def killed(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterator[dict[str, Any]]:
+        for plan in plans:
+            yield write_shard(plan, rules, out)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(config, killed, lambda done, total: None)
+    out = pairs.parent / "out"
+    next(out.glob("shards/00000-*")).unlink()
+    next(out.glob("parts/00001-*.json")).write_text("garbage")
+    summary = run(config)
+    assert summary.skipped == 0
+    check_whole(Location(out), PAIRS, FILMS)
+    lost = next(out.glob("masks/00001-*"))
+    lost.unlink()
+    with pytest.raises(DataError, match=f"{lost.name} is missing"):
+        run(config)
+
+
+def test_of_two_ingests_at_once_the_slower_one_gives_way(pairs: Path, check_whole: CheckWhole) -> None:
+    config = configure(pairs)
+
+    def overtaken(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterator[dict[str, Any]]:
+        yield write_shard(plans[0], rules, out)
+        plant(pairs / "images" / "a new one.png", encode_png(255 - PICTURE))
+        run(config)
+        for plan in plans[1:]:
+            yield write_shard(plan, rules, out)
+
+    with pytest.raises(DataError, match="another ingest has published"):
+        ingest(config, overtaken, lambda done, total: None)
+    check_films(Location(pairs.parent / "out"), FILMS + 1)
+    summary = run(config)
+    assert (summary.images, summary.skipped) == (FILMS + 1, FILMS + 1)
+    check_whole(Location(summary.dataset), ["a new one", *PAIRS], FILMS + 1)
+
+
+def check_films(out: Location, count: int) -> None:
+    """Every shard is there as the manifest names it."""
+    manifest = read_manifest(out)
+    assert sum(open_verified(out / shard.name, shard.sha256).metadata.num_rows for shard in manifest.shards) == count

@@ -370,11 +370,15 @@ def test_killed_and_grown_in_a_bucket(
     configure(tmp_path, own_archive, out.uri, "ingest.shard_films=1")
     command = [*COMMAND, str(tmp_path / "ingest.yaml"), "--local", "--json", "ingest.shard_films=1"]
 
-    def kill_after(key: str) -> None:
+    def written(folder: str, number: int) -> bool:
+        files = (out / folder).list() if (out / folder).is_dir() else []
+        return any(file.name.startswith(f"{number:05d}-") and file.suffix != ".begun" for file in files)
+
+    def kill_after(folder: str, number: int) -> None:
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as job:
-            while job.poll() is None and not (out / key).exists():
+            while job.poll() is None and not written(folder, number):
                 time.sleep(0.005)
             os.killpg(job.pid, signal.SIGKILL)
         assert job.returncode == -signal.SIGKILL
@@ -384,8 +388,8 @@ def test_killed_and_grown_in_a_bucket(
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    for key in ("shards/00000.parquet", "parts/00003.json"):
-        kill_after(key)
+    for folder, number in (("shards", 0), ("parts", 3)):
+        kill_after(folder, number)
         with pytest.raises(DataError, match="holds no finished data set"):
             read_manifest(out)
     first = finish()
@@ -393,7 +397,7 @@ def test_killed_and_grown_in_a_bucket(
     check_whole(out, [name for name in NAMES if name != NAMES[4]], FILMS)
     later.write_bytes(film)
     (Location(own_archive) / "images" / "more.png").write_bytes(encode_png(np.tri(96, dtype=np.uint8) * 99))
-    kill_after("shards/00008.parquet")
+    kill_after("shards", 8)
     (Location(own_archive) / "images" / "more.png").delete()
     grown = finish()
     assert (grown["id"], grown["images"], grown["skipped"]) == (content, FILMS, FILMS - 1)

@@ -90,6 +90,44 @@ def test_lookup_tables(write_dicom: Callable[..., bytes]) -> None:
     np.testing.assert_array_equal(decode_dicom(both).pixels, expected)
 
 
+def packed_lut(values: list[int], bits: int) -> Sequence:
+    item = lut(values, bits=bits)[0]
+    item.LUTData = np.asarray(values, np.uint8).tobytes()
+    item["LUTData"].VR = "OW"
+    return Sequence([item])
+
+
+def test_lookup_tables_of_few_bits(write_dicom: Callable[..., bytes]) -> None:
+    """Entries of 8 bits are packed two to a word; entries of 10 or 12 bits are not."""
+    eight = (FILM >> 4).astype(np.uint8)
+    squares = [value * value // 255 for value in range(256)]
+    expected = np.asarray(squares)[eight]
+    packed = write_dicom(eight, bits=8, VOILUTSequence=packed_lut(squares, 8))
+    np.testing.assert_array_equal(decode_dicom(packed).pixels, expected)
+    for bits in (10, 12):
+        entries = [value * (2**bits - 1) // 4095 for value in range(4096)]
+        for name in ("VOILUTSequence", "ModalityLUTSequence"):
+            pixels = decode_dicom(write_dicom(FILM, **{name: lut(entries, bits=bits)})).pixels
+            np.testing.assert_allclose(pixels, np.rint(np.asarray(entries)[FILM] / entries[-1] * 4095), atol=1)
+
+
+def test_lookup_tables_that_begin_below_zero(write_dicom: Callable[..., bytes]) -> None:
+    entries = [value // 2 for value in range(4096)]
+    data = write_dicom(SIGNED, VOILUTSequence=lut(entries, first=65536 - 2048))
+    np.testing.assert_allclose(decode_dicom(data).pixels, np.asarray(entries)[FILM] / 2047 * 4095, atol=1)
+
+
+def test_padding_of_signed_films_written_as_unsigned(write_dicom: Callable[..., bytes]) -> None:
+    film = SIGNED.copy()
+    film[:5] = -2000
+    data = write_dicom(film, PixelPaddingValue=-2000)
+    tag = b"\x28\x00\x20\x01"
+    assert tag + b"SS" in data
+    pixels = decode_dicom(data.replace(tag + b"SS", tag + b"US")).pixels
+    assert (pixels[:5] == 0).all()
+    assert (pixels[5:, 1:] > 0).all()
+
+
 def test_a_window_without_width_counts_for_nothing(write_dicom: Callable[..., bytes]) -> None:
     for width in (0, -5):
         np.testing.assert_array_equal(decode_dicom(write_dicom(FILM, WindowCenter=100, WindowWidth=width)).pixels, FILM)

@@ -90,6 +90,15 @@ def test_lossless(write_dicom: Callable[..., bytes], syntax: str, frame: bytes) 
         np.testing.assert_array_equal(decode_dicom(data).pixels, FILM)
 
 
+def test_values_in_the_highest_bits(write_dicom: Callable[..., bytes]) -> None:
+    """As films of older editions have them; lossless codestreams hold them without the gap."""
+    high = FILM << 4
+    plain, packed = write_dicom(high, HighBit=15), write_dicom(high, frame=rle(high), syntax=RLELossless, HighBit=15)
+    stream = imagecodecs.jpeg2k_encode(FILM, codecformat="j2k", bitspersample=12)
+    for data in (plain, packed, write_dicom(FILM, frame=bytes(stream), syntax=JPEG2000Lossless, HighBit=15)):
+        np.testing.assert_array_equal(decode_dicom(data).pixels, FILM)
+
+
 @pytest.mark.parametrize(
     ("syntax", "frame", "tolerance"),
     [
