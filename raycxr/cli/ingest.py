@@ -50,10 +50,11 @@ def ingest(
     document = {key: getattr(summary, key) for key in keys} | {"rejects": dict(reasons)}
     counts, manifest = summary.manifest.counts, summary.manifest
     there = f" ({summary.skipped} were there already)" if summary.skipped else ""
-    size, plural = manifest.geometry.size, "" if summary.shards == 1 else "s"
+    size, films, shards = manifest.geometry.size, _plural(summary.images), _plural(summary.shards)
     lines = [
         summary.dataset,
-        f"  {summary.images} films in {summary.shards} shard{plural}{there}, {size} x {size}, content {summary.id}",
+        f"  {summary.images} film{films} in {summary.shards} shard{shards}{there}, {size} x {size}, "
+        f"content {summary.id}",
         f"  classes   {', '.join(manifest.classes)}",
         f"  masks     {counts.annotated} annotated, {summary.images - counts.annotated} without",
         f"  rejected  {summary.rejected}",
@@ -61,3 +62,7 @@ def ingest(
     if reasons:
         lines[-1] += ": " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     answer(document, "\n".join(lines), json)
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import Any
@@ -38,6 +38,7 @@ class Rules:
     intensity: IntensityRule
     white: float | None  # stored value of white in films that keep their values
     codec: Codec
+    roots: tuple[str, ...] = ()  # URIs below which films and masks lie
     patient_key: str | None = None  # tells keys of patients apart; None where the source hashes nobody
 
 
@@ -58,9 +59,18 @@ class Originals:
     masks: tuple[bytes | RunLengths, ...]
 
 
-def film_fingerprint(film: Film) -> str:
-    """Hash of all that the listing tells about a film: its files, labels and patient, but not their contents."""
-    return hashlib.sha256(json.dumps(asdict(film), sort_keys=True).encode()).hexdigest()
+def film_fingerprint(film: Film, roots: Sequence[str]) -> str:
+    """Hash of all that the listing tells about a film: its files, labels and patient, but not their contents.
+
+    Files count by their names below the roots, so that an archive may move from one place to another.
+    """
+    told = asdict(film)
+    for file in (told, *told["parts"]):
+        for number, root in enumerate(roots):
+            if file["uri"].startswith(root):
+                file["uri"] = f"{number}{file['uri'].removeprefix(root)}"
+                break
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def read_originals(film: Film) -> Originals:
@@ -116,7 +126,7 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
         "pixels_sha256": _pixel_hash(pixels),
         "masks_sha256": [hashlib.sha256(_mask_bytes(mask)).hexdigest() for mask in originals.masks],
         "given_split": film.split,
-        "listed_sha256": film_fingerprint(film),
+        "listed_sha256": film_fingerprint(film, rules.roots),
     }
     row = film_row(film.id, letterbox_image(image, size), small, film.labels, rules.codec)
     index["labels"] = row["labels"]

@@ -154,7 +154,7 @@ def _check_same(
         )
     if before.manifest.rules != plan.rules:
         raise DataError(f"{out} already holds a data set with other settings", remedy)
-    listed = {film.id: film_fingerprint(film) for film in listing.films}
+    listed = {film.id: film_fingerprint(film, rules.roots) for film in listing.films}
     other = [row["id"] for row in before.index if listed.get(row["id"]) != row["listed_sha256"]]
     if other:
         raise DataError(

@@ -116,7 +116,7 @@ def read_manifest(dataset: Location) -> Manifest:
     if not place.exists():
         if dataset.is_dir():
             raise DataError(f"{dataset} holds no finished data set: {MANIFEST} is missing", "run raycxr ingest again")
-        raise DataError(f"there is no data set at {dataset}", "run raycxr ingest, or correct dataset.uri")
+        raise DataError(f"there is no data set at {dataset}", "run raycxr ingest, or correct the place")
     try:
         values = json.loads(place.read_text())
     except ValueError:

@@ -19,6 +19,7 @@ from raycxr.sources.choices import build_source
 from raycxr.sources.film import Film, Listing, Reject
 from raycxr.sources.patient_key import hash_patient
 from raycxr.sources.siim_dicom import SiimDicomSource
+from raycxr.storage.location import Location
 from raycxr.xray.intensity import IntensityRule
 
 # Bytes of pixels in a shard: large enough for efficient reading, small enough to hold several in memory.
@@ -63,8 +64,9 @@ def build_rules(section: IngestSection) -> Rules:
     structures = _merge_classes(source.structures, section.classes)
     white = section.intensity.high if section.intensity.rule == "keep" else None
     intensity = _intensity_rule(section.intensity)
+    roots = tuple(Location(place).uri for place in (section.images, section.masks) if place)
     patient_key = hash_patient(source.key, "") if isinstance(source, SiimDicomSource) else None
-    return Rules(source, section.source, structures, section.size, intensity, white, section.codec, patient_key)
+    return Rules(source, section.source, structures, section.size, intensity, white, section.codec, roots, patient_key)
 
 
 def reject_strange_names(listing: Listing) -> Listing:
@@ -120,7 +122,11 @@ def build_plan(
     shards: list[ShardPlan] = []
     for start in range(0, len(new), step):
         number, part = first_shard + len(shards), tuple(new[start : start + step])
-        shards.append(ShardPlan(number, part, _fingerprint(base, [number, *map(film_fingerprint, part)])))
+        shards.append(
+            ShardPlan(
+                number, part, _fingerprint(base, [number, *(film_fingerprint(film, rules.roots) for film in part)])
+            )
+        )
     return Plan(tuple(shards), _fingerprint(base, []))
 
 

@@ -51,22 +51,20 @@ def assign_splits(
         shares = {"train": rule.train, "validation": rule.validation, "test": rule.test}
         return splits | _proportions(free, shares, Counter(splits.values()))
     if rule.rule == "given":
-        return splits | _given(index, groups, free, rule)
+        return splits | _given(index, groups, free, rule, kept)
     if rule.rule == "k-fold":
         if len(groups) < rule.folds:
             raise DataError(
                 f"{rule.folds} folds need as many patients, there are {len(groups)}",
                 "lower dataset.split.folds",
             )
-        tested = {
-            film for position, group in enumerate(free) if position % rule.folds == rule.fold - 1 for film in group
-        }
+        tested = _fold(index, groups, rule)
     else:
         tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
     # A group with one film in the tested fold goes there whole.
-    splits |= {film: "test" for group in free if set(group) & tested for film in group}
     rest = [group for group in free if not set(group) & tested]
-    return splits | _proportions(rest, _train_and_validation(rule))
+    splits |= {film: "test" for group in free if set(group) & tested for film in group}
+    return splits | _train_and_validation(rest, rule, kept)
 
 
 def _keep(groups: Sequence[list[str]], kept: Mapping[str, str]) -> tuple[dict[str, str], list[list[str]]]:
@@ -82,8 +80,29 @@ def _keep(groups: Sequence[list[str]], kept: Mapping[str, str]) -> tuple[dict[st
     return splits, free
 
 
-def _train_and_validation(rule: SplitSection) -> dict[str, float]:
-    return {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
+def _train_and_validation(groups: Sequence[list[str]], rule: SplitSection, kept: Mapping[str, str]) -> dict[str, str]:
+    """Divide what is not tested, so that validation has its share of all films that are not."""
+    shares = {"train": 1 - rule.validation_fraction, "validation": rule.validation_fraction}
+    present = Counter(split for split in kept.values() if split in shares)
+    return _proportions(groups, shares, present)
+
+
+def _fold(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule: SplitSection) -> set[str]:
+    """Films of the tested one of k folds.
+
+    Groups are dealt out in the order in which they come into the index, one to each fold in a round, and every round
+    in an order of its own that follows from the seed. A data set that grows has its new films at the end, so that
+    none of the others ever changes its fold, whichever fold was tested when it was written.
+    """
+    number = {row["id"]: position for position, row in enumerate(index)}
+    dealt = sorted(groups, key=lambda group: min(number[film] for film in group))
+    tested: set[str] = set()
+    for start in range(0, len(dealt), rule.folds):
+        order = sorted(range(rule.folds), key=lambda fold: _order(rule.seed, f"round {start} fold {fold}"))
+        for group, fold in zip(dealt[start : start + rule.folds], order, strict=False):
+            if fold == rule.fold - 1:
+                tested.update(group)
+    return tested
 
 
 def split_counts(splits: Mapping[str, str]) -> dict[str, int]:
@@ -152,7 +171,11 @@ def _scr_fold(film_id: str) -> int:
 
 
 def _given(
-    index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], free: Sequence[list[str]], rule: SplitSection
+    index: Sequence[Mapping[str, Any]],
+    groups: Sequence[list[str]],
+    free: Sequence[list[str]],
+    rule: SplitSection,
+    kept: Mapping[str, str],
 ) -> dict[str, str]:
     given = {row["id"]: row["given_split"] for row in index}
     without = [film for film, split in given.items() if split is None]
@@ -173,4 +196,4 @@ def _given(
         return splits
     # Many archives come with train and test only: validation is then taken from train.
     train = [group for group in free if given[group[0]] == "train"]
-    return splits | _proportions(train, _train_and_validation(rule))
+    return splits | _train_and_validation(train, rule, kept)

@@ -63,7 +63,7 @@ class LocalStore:
     def walk_names(self) -> Iterator[str]:
         """Yield the relative names of all files below, in the order in which S3 sorts the same names as keys."""
         with local_failures("list", self.path), os.scandir(self.path) as found:
-            entries = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in found)
+            entries = sorted(f"{entry.name}/" if _is_folder(entry) else entry.name for entry in found)
         for name in entries:
             if name.endswith("/"):
                 yield from (f"{name}{below}" for below in LocalStore(self.path / name).walk_names())
@@ -140,3 +140,11 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether to go into it; not where it is a link to a folder that it lies in, which has no end."""
+    if not entry.is_symlink():
+        return entry.is_dir()
+    target, here = Path(entry.path).resolve(), Path(entry.path).parent.resolve()
+    return target.is_dir() and target != here and target not in here.parents

@@ -158,6 +158,15 @@ def test_a_source_that_has_grown_adds_only_what_is_new(films: Path, tmp_path: Pa
     assert run(config).skipped == 24
 
 
+def test_an_archive_may_move_and_grow(films: Path, tmp_path: Path) -> None:
+    hidden = hide(films, 4)
+    before = run(configure(films, tmp_path / "out"))
+    show(hidden)
+    moved = films.rename(tmp_path / "another place")
+    after = run(configure(moved, tmp_path / "out"))
+    assert (before.images, after.images, after.skipped) == (20, 24, 20)
+
+
 def test_growth_that_was_killed_while_it_was_published(films: Path, tmp_path: Path) -> None:
     config = configure(films, tmp_path / "out", "ingest.shard_films=4")
     hidden = hide(films, 6)

@@ -139,3 +139,34 @@ def test_folds_of_a_data_set_that_grows_by_less_than_a_fold() -> None:
     before = assign_splits(jsrt(20), rule)
     after = assign_splits(jsrt(22), rule, before)
     assert {film: after[film] for film in before} == before
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SplitSection(rule="k-fold", folds=5, fold=2, validation_fraction=0.1),
+        SplitSection(rule="fraction", train=0.72, validation=0.08, test=0.2),
+        SplitSection(rule="given", validation_fraction=0.1),
+    ],
+)
+def test_growth_film_by_film_keeps_the_shares(rule: SplitSection) -> None:
+    index = [row(f"film{n:03d}", given_split="test" if n % 5 == 1 else "train") for n in range(100)]
+    splits = assign_splits(index[:10], rule)
+    for count in range(11, 101):
+        splits = assign_splits(index[:count], rule, splits)
+    counts = split_counts(splits)
+    assert counts["test"] == 20
+    assert 6 <= counts["validation"] <= 10
+
+
+def test_folds_are_a_partition_after_growth_too() -> None:
+    """One fold was in force when the data set grew; the others are computed from what it has become."""
+    rule = SplitSection(rule="k-fold", folds=5, fold=1)
+    index = [row(f"film{n:03d}") for n in range(100)]
+    grown = index + [row(f"a new film{n:03d}") for n in range(90)]
+    kept = assign_splits(grown, rule, assign_splits(index, rule))
+    tested = [film for film, split in kept.items() if split == "test"]
+    for fold in range(2, 6):
+        others = assign_splits(grown, rule.model_copy(update={"fold": fold}))
+        tested += [film for film, split in others.items() if split == "test"]
+    assert sorted(tested) == sorted(film["id"] for film in grown)

@@ -248,3 +248,15 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="folder"):
         Location(tmp_path / "folder").write_bytes(b"1")
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "films" / "below").mkdir(parents=True)
+    (tmp_path / "films" / "below" / "a.dcm").write_bytes(b"a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.dcm").write_bytes(b"b")
+    (tmp_path / "films" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "films" / "below" / "up").symlink_to("..")
+    (tmp_path / "films" / "self").symlink_to(".")
+    names = [file.uri.removeprefix(f"{tmp_path}/films/") for file in Location(tmp_path / "films").walk()]
+    assert [name for name in names if name.endswith(".dcm")] == ["below/a.dcm", "linked/b.dcm"]
