@@ -60,10 +60,12 @@ def clear_leftovers(out: Location, manifest: Manifest, unfinished: list[Location
         for file in folder.list():
             if re.fullmatch(own, file.name) and file not in named:
                 file.delete()
-        if name not in SHARD_FOLDERS and not folder.list():
-            # Another ingest may put a note there at this moment.
+        if name not in SHARD_FOLDERS:
+            # An object store has no folder any more when its last object is gone; and another ingest may put a note
+            # there at this moment.
             with suppress(StorageError):
-                folder.delete_tree()
+                if not folder.list():
+                    folder.delete_tree()
     for file in unfinished:
         file.delete_tree()
         file.delete()

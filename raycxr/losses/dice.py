@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from raycxr.losses.precision import at_least_float32
-from raycxr.losses.target import Target, check_labels, check_masks, class_masks
+from raycxr.losses.target import Target, probabilities_and_masks
 
 
 def soft_dice_loss(probabilities: Tensor, target: Tensor, per_image: bool = True, smooth: float = 1.0) -> Tensor:
@@ -57,11 +55,5 @@ class SoftDice(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss of logits (B, C, H, W), computed in float32 or above."""
-        logits = at_least_float32(logits)
-        if self.target == "multilabel":
-            check_masks(logits, target)
-            probabilities, masks = torch.sigmoid(logits), target
-        else:
-            check_labels(logits, target)
-            probabilities, masks = torch.softmax(logits, dim=1), class_masks(target, logits.shape[1])
+        probabilities, masks = probabilities_and_masks(logits, target, self.target)
         return soft_dice_loss(probabilities, masks, self.per_image, self.smooth)

@@ -26,7 +26,9 @@ class WeightedSum(nn.Module):
         self.weights = dict(weights)
 
     def parts(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Return each loss by name, a scalar before weighting."""
+        """Return each loss by name, a scalar before weighting; 0, without gradient, for no images at all."""
+        if len(logits) == 0:
+            return dict.fromkeys(self.losses, logits.float().sum())
         return {name: loss(logits, target) for name, loss in self.losses.items()}
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:

@@ -51,7 +51,8 @@ def train_epoch(
     Returns
     -------
     dict
-        `loss`, `loss_parts` (name -> mean before weighting), `lr` and `images`, over all workers.
+        `loss`, `loss_parts` (name -> mean before weighting), `lr` and `images` (films with masks), over all
+        workers.
 
     Raises
     ------
@@ -71,11 +72,12 @@ def train_epoch(
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
             logits = wrapped(images)
+        logits, fields = _annotated(batch, logits, fields)
         values = loss.parts(logits.float(), target.targets(fields))
         scaled: Tensor = state.scaler.scale(loss.total(values) / parts)
         scaled.backward()  # type: ignore[no-untyped-call]
-        sums[0] += len(batch)
-        sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(batch)
+        sums[0] += len(logits)
+        sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(logits)
         if part == parts - 1:
             _step(state, clip_norm)
             session.progress.step()
@@ -114,13 +116,22 @@ def validate(
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
             logits = model(_network_input(batch, compute))
-        loss_sum += loss(logits.float(), target.targets(fields)).double() * len(batch)
+        logits, fields = _annotated(batch, logits, fields)
+        loss_sum += loss(logits.float(), target.targets(fields)).double() * len(logits)
         overlap.update(target.predict(target.activate(logits)), target.split(fields))
     totals = session.add_up(torch.cat([loss_sum, overlap.totals]))
     images = int(totals[1].item())
     metrics: dict[str, Any] = {"loss": totals[0].item() / images}
     metrics.update(OverlapSums.result(totals[1:], target.classes))
     return metrics | {"images": images}
+
+
+def _annotated(batch: Batch, logits: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and bit fields of the films that have masks; the fields of the others are zero, which tells nothing."""
+    if bool(batch.annotated.all()):
+        return logits, fields
+    kept = batch.annotated.nonzero()[:, 0].to(logits.device)
+    return logits[kept], fields[kept]
 
 
 def _network_input(batch: Batch, compute: Compute) -> Tensor:

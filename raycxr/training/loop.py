@@ -51,7 +51,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     """
     check_trainable(splits)
     target = target_kind(config.dataset, splits.manifest.classes)
-    build_loss(config.loss, config.dataset.target)
+    build_loss(config.loss, config.dataset.target, config.loss_settings)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
     if size % divisor:
         raise ConfigurationError(
@@ -100,7 +100,7 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
     splits = open_splits(config)
     loaders = _make_loaders(config, splits, session, compute, cpus)
     target = target_kind(config.dataset, splits.manifest.classes)
-    loss = build_loss(config.loss, config.dataset.target)
+    loss = build_loss(config.loss, config.dataset.target, config.loss_settings)
     mode = default_mode(config.train.metric)
     steps_per_epoch = len(loaders.train) // config.train.accumulate
 

@@ -40,6 +40,19 @@ def test_a_loss_replaces_the_inherited_one(tmp_path: Path) -> None:
     assert load_config(path, ["loss.dice=3"]).loss == {"cross_entropy": 2.0, "dice": 3.0}
 
 
+def test_losses_have_settings_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path, "loss_settings: {focal: {gamma: 1}, weighted_bce: {positive_weight: 5}}\n", "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\nloss: {focal: 4}\nloss_settings: {focal: {alpha: 0.5}}\n")
+    settings = load_config(path, ["loss_settings.tversky.beta=0.9"]).loss_settings
+    assert (settings.focal.gamma, settings.focal.alpha, settings.tversky.beta) == (1, 0.5, 0.9)
+    assert settings.weighted_bce.positive_weight == 5
+    assert "did you mean 'gamma'?" in message(path, "loss_settings.focal.gama=1")
+    assert "weighted_bce, focal, tversky, focal_tversky" in message(path, "loss_settings.dice.alpha=1")
+    assert "loss_settings.focal.alpha = 1.5" in message(path, "loss_settings.focal.alpha=1.5")
+    again = write(tmp_path, to_yaml(load_config(path)), "again.yaml")
+    assert load_config(again) == load_config(path)
+
+
 def test_values_are_read_as_yaml(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     config = load_config(path, ["train.patience=null", "loss={dice: 1}", "model.decoder_channels=[8, 4]"])

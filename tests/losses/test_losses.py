@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from raycxr.config.sections import FocalSettings, LossSettingsSection, WeightedBceSettings
 from raycxr.errors import ConfigurationError
 from raycxr.losses.bce import binary_cross_entropy
 from raycxr.losses.choices import LOSSES, build_loss
@@ -17,7 +18,13 @@ from raycxr.losses.target import Target
 from raycxr.losses.weighted_sum import WeightedSum
 
 ALL_LOSSES = [(target, name) for target, names in LOSSES.items() for name in names]
+# Every loss as it is by default, and weighted_bce, which has no default, with a weight.
+SETTINGS = LossSettingsSection(weighted_bce=WeightedBceSettings(positive_weight=2.0))
 each_loss = pytest.mark.parametrize(("target", "name"), ALL_LOSSES)
+
+
+def _loss(target: Target, name: str) -> nn.Module:
+    return LOSSES[target][name](SETTINGS)
 
 
 def _case(target: Target, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -96,7 +103,7 @@ def test_batch_dice_against_segmentation_models_pytorch(target: Target) -> None:
 def test_gradients_agree_with_differences(target: Target, name: str) -> None:
     logits, truth = _case(target)
     logits = logits.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda values: LOSSES[target][name]()(values, truth), (logits,))
+    assert torch.autograd.gradcheck(lambda values: _loss(target, name)(values, truth), (logits,))
 
 
 @each_loss
@@ -104,7 +111,7 @@ def test_gradients_agree_with_differences(target: Target, name: str) -> None:
 def test_extreme_logits_stay_finite(target: Target, name: str, scale: float) -> None:
     logits, truth = _case(target)
     logits = (logits * scale).requires_grad_()
-    loss = LOSSES[target][name]()(logits, truth)
+    loss = _loss(target, name)(logits, truth)
     loss.backward()
     assert torch.isfinite(loss)
     assert logits.grad is not None
@@ -113,13 +120,13 @@ def test_extreme_logits_stay_finite(target: Target, name: str, scale: float) -> 
 
 @each_loss
 def test_a_perfect_prediction_costs_almost_nothing_and_the_reverse_much(target: Target, name: str) -> None:
-    loss = LOSSES[target][name]()
+    loss = _loss(target, name)
     if target == "multilabel":
         truth = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
         truth[:, :, 4:12, 4:12] = 1
         perfect = 40 * (truth.float() - 0.5)
     else:
-        truth = torch.arange(3).repeat(2, 16, 8)[:, :, :16]
+        truth = torch.arange(3).repeat_interleave(6)[:16].expand(2, 16, 16)
         perfect = 40 * torch.nn.functional.one_hot(truth, 3).movedim(-1, 1).float()
     assert float(loss(perfect, truth)) < 1e-4
     assert float(loss(-perfect, truth)) > 0.5
@@ -127,7 +134,7 @@ def test_a_perfect_prediction_costs_almost_nothing_and_the_reverse_much(target: 
 
 @pytest.mark.parametrize("name", ["dice", "batch_dice"])
 def test_dice_of_empty_masks(name: str) -> None:
-    loss = LOSSES["multilabel"][name]()
+    loss = _loss("multilabel", name)
     truth = torch.zeros(2, 1, 8, 8)
     assert float(loss(torch.full((2, 1, 8, 8), -30.0), truth)) < 1e-6
     logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
@@ -139,15 +146,60 @@ def test_dice_of_empty_masks(name: str) -> None:
     assert (logits.grad > 0).all()  # descent lowers the logits
 
 
-def test_dice_per_image_is_the_mean_over_parts_of_the_batch_and_batch_dice_is_not() -> None:
-    logits, truth = _case("multilabel")
+@each_loss
+def test_the_mean_over_workers_is_the_loss_of_all_films_but_for_sums_over_the_batch(target: Target, name: str) -> None:
+    logits, truth = _case(target)
+    loss = _loss(target, name)
+    workers = torch.stack([loss(logits[index, None], truth[index, None]) for index in range(2)])
+    if name.startswith("batch_"):
+        assert abs(float(loss(logits, truth) - workers.mean())) > 1e-4
+    else:
+        torch.testing.assert_close(loss(logits, truth), workers.mean())
 
-    def parts(loss: nn.Module) -> Tensor:
-        return torch.stack([loss(logits[index, None], truth[index, None]) for index in range(2)]).mean()
 
-    per_image, per_batch = LOSSES["multilabel"]["dice"](), LOSSES["multilabel"]["batch_dice"]()
-    torch.testing.assert_close(per_image(logits, truth), parts(per_image))
-    assert abs(float(per_batch(logits, truth) - parts(per_batch))) > 1e-3
+EMPTY_WITHOUT_GRADIENT = ["boundary"]
+EMPTY_WITH_ONE_GRADIENT = ["lovasz_hinge"]
+
+
+@pytest.mark.parametrize("name", LOSSES["multilabel"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_an_empty_mask_costs_nothing_where_nothing_is_predicted(name: str, dtype: torch.dtype) -> None:
+    # At -30 probabilities are small, at -200 they are exactly 0 in float32.
+    for lowest in (-30.0, -200.0):
+        logits = torch.full((2, 1, 8, 8), lowest, dtype=dtype, requires_grad=True)
+        loss = _loss("multilabel", name)(logits, torch.zeros(2, 1, 8, 8))
+        loss.backward()
+        assert abs(loss.item()) < 1e-6
+        assert logits.grad is not None
+        assert logits.grad.isfinite().all()
+        assert logits.grad.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", LOSSES["multilabel"])
+def test_an_empty_mask_lowers_what_is_predicted(name: str) -> None:
+    logits = torch.linspace(-0.5, 3, 64).reshape(1, 1, 8, 8).requires_grad_()
+    loss = _loss("multilabel", name)(logits, torch.zeros(1, 1, 8, 8))
+    loss.backward()
+    assert logits.grad is not None
+    if name in EMPTY_WITHOUT_GRADIENT:
+        assert loss.item() == 0
+        assert not logits.grad.any()
+        return
+    assert loss.item() > 0
+    rising = logits.grad > 0  # descent lowers these logits
+    assert (logits.grad >= 0).all()
+    assert rising.sum() == (1 if name in EMPTY_WITH_ONE_GRADIENT else 64)
+
+
+@each_loss
+def test_a_class_that_no_film_shows(target: Target, name: str) -> None:
+    logits, truth = _case(target)
+    logits.requires_grad_()
+    loss = _loss(target, name)(logits, torch.zeros_like(truth))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 @each_loss
@@ -155,7 +207,7 @@ def test_dice_per_image_is_the_mean_over_parts_of_the_batch_and_batch_dice_is_no
 def test_computed_in_float32_whatever_the_logits(target: Target, name: str, dtype: torch.dtype) -> None:
     logits, truth = _case(target)
     logits = logits.to(dtype)
-    loss = LOSSES[target][name]()
+    loss = _loss(target, name)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(logits, truth)
     assert value.dtype == torch.float32
@@ -166,7 +218,7 @@ def test_computed_in_float32_whatever_the_logits(target: Target, name: str, dtyp
 def test_a_target_of_another_shape_is_refused(target: Target, name: str) -> None:
     logits, truth = _case(target)
     with pytest.raises(ValueError, match="for logits of shape"):
-        LOSSES[target][name]()(logits[:, :1, :2], truth)
+        _loss(target, name)(logits[:, :1, :2], truth)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.bool])
@@ -182,6 +234,7 @@ def test_masks_of_any_type(dtype: torch.dtype) -> None:
         ({"bce": 3.0, "dice": 0.5, "batch_dice": 2.0}, "multilabel"),
         ({"cross_entropy": 1, "dice": 1}, "multiclass"),  # the DD2424 project
         ({"dice": 1}, "multilabel"),
+        ({"bce": 3, "dice": 1, "focal": 4}, "multilabel"),  # the winners of SIIM
     ],
 )
 def test_the_weighted_sum_and_its_parts(weights: Mapping[str, float], target: Target) -> None:
@@ -190,10 +243,50 @@ def test_the_weighted_sum_and_its_parts(weights: Mapping[str, float], target: Ta
     parts = loss.parts(logits, truth)
     assert list(parts) == list(weights)
     for name, value in parts.items():
-        assert torch.equal(value, LOSSES[target][name]()(logits, truth))
+        assert torch.equal(value, _loss(target, name)(logits, truth))
     expected = sum(weight * float(parts[name]) for name, weight in weights.items())
     assert float(loss(logits, truth)) == pytest.approx(expected, rel=1e-6)
     assert torch.equal(loss(logits, truth), loss.total(parts))
+
+
+@each_loss
+def test_no_films_at_all_give_no_loss_and_no_gradient(target: Target, name: str) -> None:
+    logits, truth = _case(target)
+    logits.requires_grad_()
+    loss = build_loss({name: 2}, target, SETTINGS)(logits[:0], truth[:0])
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_the_settings_reach_the_losses_that_they_name() -> None:
+    logits, truth = _case("multilabel")
+    names = ["weighted_bce", "focal", "tversky", "batch_tversky", "focal_tversky", "batch_focal_tversky"]
+    weights = dict.fromkeys(names, 1.0)
+    changes: dict[str, dict[str, list[str]]] = {
+        "weighted_bce": {"positive_weight": names[:1]},
+        "focal": {"gamma": names[1:2], "alpha": names[1:2]},
+        "tversky": {"alpha": names[2:4], "beta": names[2:4]},
+        "focal_tversky": {"alpha": names[4:], "beta": names[4:], "gamma": names[4:]},
+    }
+    assert {name: set(keys) for name, keys in changes.items()} == {
+        name: set(section) for name, section in LossSettingsSection().model_dump().items()
+    }
+    before = build_loss(weights, "multilabel", SETTINGS).parts(logits, truth)
+    for section, keys in changes.items():
+        for key, expected in keys.items():
+            values = SETTINGS.model_dump()
+            values[section][key] *= 0.9
+            after = build_loss(weights, "multilabel", LossSettingsSection(**values)).parts(logits, truth)
+            assert [name for name in names if not torch.equal(before[name], after[name])] == expected
+
+
+def test_the_weight_of_focal_loss_may_be_all_alike() -> None:
+    logits, truth = _case("multilabel")
+    settings = LossSettingsSection(focal=FocalSettings(gamma=0, alpha=0.5))
+    loss = build_loss({"focal": 2}, "multilabel", settings)(logits, truth)
+    torch.testing.assert_close(loss, binary_cross_entropy(logits, truth))
 
 
 def test_a_loss_of_weight_zero_is_left_out() -> None:
@@ -203,13 +296,15 @@ def test_a_loss_of_weight_zero_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("weights", "target", "message", "remedy"),
     [
-        ({"dise": 1}, "multilabel", "loss.dise is unknown", "bce, dice, batch_dice"),
+        ({"dise": 1}, "multilabel", "loss.dise is unknown", "bce, weighted_bce, focal, dice, batch_dice"),
         ({"dice": 1, "cross_entropy": 1}, "multilabel", "cross_entropy is for multiclass", "multiclass"),
-        ({"bce": 1}, "multiclass", "bce is for multilabel", "cross_entropy, dice, batch_dice"),
+        ({"bce": 1}, "multiclass", "bce is for multilabel", "cross_entropy, focal, dice, batch_dice"),
         ({"bce": -1}, "multilabel", "loss.bce = -1", "0 or above"),
         ({"bce": math.nan}, "multilabel", "loss.bce = nan", "0 or above"),
         ({"bce": 0, "dice": 0}, "multilabel", "no loss has a weight", "loss: {dice: 1}"),
         ({}, "multiclass", "no loss has a weight", "loss: {dice: 1}"),
+        ({"lovasz_hinge": 1}, "multiclass", "lovasz_hinge is for multilabel", "boundary"),
+        ({"weighted_bce": 1}, "multilabel", "weighted_bce has no weight", "loss_settings.weighted_bce.positive_weight"),
     ],
 )
 def test_impossible_sums(weights: Mapping[str, float], target: Target, message: str, remedy: str) -> None:
