@@ -131,13 +131,42 @@ class IngestSection(Section):
 class ModelSection(Section):
     """The network."""
 
-    name: Literal["unet", "inverted_net"] = "unet"
-    encoder: str = Field("resnet18", description="unet: any encoder of segmentation-models-pytorch")
-    encoder_weights: str | None = Field(None, description="unet: null, imagenet, or the URI of a state dict")
-    decoder_channels: tuple[int, ...] = Field((256, 128, 64, 32, 16), description="unet: maps per decoder level")
+    name: Literal[
+        "unet",
+        "unetplusplus",
+        "manet",
+        "linknet",
+        "fpn",
+        "pspnet",
+        "deeplabv3",
+        "deeplabv3plus",
+        "pan",
+        "upernet",
+        "segformer",
+        "dpt",
+        "classic_unet",
+        "res_unet",
+        "inverted_net",
+    ] = Field("unet", description="unet to dpt: segmentation-models-pytorch (smp), with an encoder")
+    encoder: str = Field("resnet18", description="smp: any encoder of the library; dpt: a vision transformer of timm")
+    encoder_weights: str | None = Field(None, description="smp: null, imagenet, or the URI of a state dict")
+    decoder_channels: tuple[int, ...] = Field(
+        (256, 128, 64, 32, 16), description="unet, unetplusplus, manet: maps per decoder level"
+    )
+    base_channels: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="classic_unet, res_unet: maps of the first level, doubled at each below; where unset, 32 and 16",
+    )
     form: Literal["paper", "dd2424"] = Field("paper", description="inverted_net: Novikov 2018 or the DD2424 form")
     channels: tuple[int, ...] | None = Field(None, description="inverted_net: maps per level; where unset, the form's")
     dropout: Fraction | None = Field(None, description="inverted_net: dropout; where unset, the form's")
+
+    @property
+    def title(self) -> str:
+        """The network and, where it has one of the library, its encoder."""
+        if self.name in ("classic_unet", "res_unet", "inverted_net"):
+            return self.name
+        return f"{self.name} with a {self.encoder} encoder"
 
 
 class WeightedBceSettings(Section):

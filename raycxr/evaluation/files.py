@@ -30,9 +30,7 @@ def write_evaluation(
             place = out / f"{heading.split()[0].lower()}{of_dataset}.png"
             place.write_bytes(picture)
             written.append(place)
-    model = bundle.config.model
-    network = model.name if model.name != "unet" else f"U-Net with a {model.encoder} encoder"
-    title = f"{network}: {', '.join(bundle.classes)}"
+    title = f"{bundle.config.model.title}: {', '.join(bundle.classes)}"
     (out / "report.html").write_text(report_page(evaluations, summaries, pictures, bundle.location.uri, title))
     return [*written, out / "report.html"]
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycxr.errors import ConfigurationError
+from raycxr.models.film_size import check_halvings
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class InvertedNet(nn.Module):
     ) -> None:
         super().__init__()
         _check_settings(channels, dropout)
-        self.size_divisor = 2 ** (len(channels) - 1)
+        self.halvings = len(channels) - 1
         self.input_norm = nn.BatchNorm2d(in_channels) if batch_norm else nn.Identity()
         self.encoder = nn.ModuleList(
             _level(maps_in, maps, stride=1 if index == 0 else 2, dropout=dropout)
@@ -92,9 +93,9 @@ class InvertedNet(nn.Module):
         Raises
         ------
         ConfigurationError
-            H or W is not a multiple of ``size_divisor``.
+            H or W is not a multiple of 2 to the power of ``halvings``.
         """
-        self._check_size(image)
+        check_halvings("InvertedNet", self.halvings, image)
         features = self.input_norm(image)
         skips: list[Tensor] = []
         for level in self.encoder:
@@ -104,15 +105,6 @@ class InvertedNet(nn.Module):
             features = level(torch.cat([skip, up_sampling(features)], dim=1))
         logits: Tensor = self.head(self.head_norm(features))
         return logits
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise ConfigurationError(
-                f"InvertedNet halves the size {self.size_divisor.bit_length() - 1} times: "
-                f"{height}x{width} pixels cannot be divided by {self.size_divisor}",
-                f"use a size that is a multiple of {self.size_divisor}",
-            )
 
 
 def build_inverted_net(

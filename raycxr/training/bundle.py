@@ -64,13 +64,12 @@ def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]
 
 def model_card(metrics: Mapping[str, Any], config: Config, target: TargetKind, splits: SplitIndex) -> str:
     """README of a bundle: what it is, what it was trained on, how well it did, what it is not."""
-    name = config.model.name if config.model.name != "unet" else f"unet with a {config.model.encoder} encoder"
     rows = "\n".join(
         f"| {structure} | {metrics['metrics']['dice'][structure]:.4f} | {metrics['metrics']['iou'][structure]:.4f} |"
         for structure in (*target.classes, "mean")
     )
     counts = split_counts({row["id"]: split for split, films in splits.rows.items() for row in films})
-    return f"""# {name} for chest radiographs
+    return f"""# {config.model.title} for chest radiographs
 
 Segments {", ".join(target.classes)} ({target.name}) in frontal chest radiographs of {splits.manifest.geometry.size} x \
 {splits.manifest.geometry.size} pixels, displayed as usual (lungs dark).

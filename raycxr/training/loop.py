@@ -16,7 +16,7 @@ from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
 from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import build_loss
-from raycxr.models.choices import build_model, size_divisor
+from raycxr.models.choices import build_model, fewest_films, size_divisor, smallest_size
 from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
@@ -58,12 +58,23 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
             f"films are {size}x{size} pixels, {config.model.name} needs a multiple of {divisor}",
             f"ingest with ingest.size={max(divisor, size // divisor * divisor)}",
         )
+    if size < smallest_size(config.model):
+        raise ConfigurationError(
+            f"films are {size}x{size} pixels, {config.model.name} needs {smallest_size(config.model)} or more",
+            f"ingest with ingest.size={smallest_size(config.model)}",
+        )
     shares = workers * config.train.accumulate
     if config.train.batch_size % shares:
         raise ConfigurationError(
             f"train.batch_size = {config.train.batch_size} cannot be shared by {workers} workers"
             f" x {config.train.accumulate} accumulation steps",
             f"choose a multiple of {shares}",
+        )
+    if config.train.batch_size // shares < fewest_films(config.model):
+        raise ConfigurationError(
+            f"train.batch_size = {config.train.batch_size} leaves one film to a forward pass,"
+            f" and the batch norm of {config.model.name} needs two",
+            f"choose {2 * shares} or more",
         )
     sample = {"loss": 0.0} | {
         name: dict.fromkeys((*target.classes, "mean"), 0.0) for name in ("dice", "iou", "pixel_accuracy")

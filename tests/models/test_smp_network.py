@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raycxr.errors import ConfigurationError, DataError, StorageError
-from raycxr.models.unet import build_unet
+from raycxr.models.smp_network import FIXED, LEVELLED, build_dpt, build_pspnet, build_unet
 
 
 def _encoder(model: nn.Module) -> nn.Module:
@@ -120,6 +120,50 @@ def test_an_encoder_without_feature_levels() -> None:
         build_unet("tu-vit_tiny_patch16_224", None, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("network", "encoder", "reason"),
+    [
+        ("linknet", "mit_b0", "not supported for Linknet"),
+        ("fpn", "tu-vit_tiny_patch16_224", "downsampling pattern"),
+        ("deeplabv3", "vgg11", "dilated mode"),
+        ("deeplabv3plus", "tu-vgg11", "cannot hand out maps"),  # timm says nothing
+        ("pan", "densenet121", "dilated mode"),
+        ("dpt", "resnet18", "Only Timm encoders"),
+        ("dpt", "tu-resnet18", "dynamic_img_size"),
+        ("dpt", "tu-vit_small_patch14_dinov2", "dimension"),  # patches that no map of 4, 8, 16, 32 pixels fits
+    ],
+)
+def test_an_encoder_that_cannot_serve_the_network(network: str, encoder: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{encoder}' cannot serve a.*: .*{reason}") as caught:
+        FIXED[network](encoder, None, 1, 1)
+    assert "choose" in caught.value.remedy
+
+
+@pytest.mark.parametrize("network", ["unet", "unetplusplus", "manet"])
+def test_the_decoder_has_the_levels_that_are_named(network: str) -> None:
+    model = LEVELLED[network]("resnet18", None, 1, 1, (16, 8, 4))
+    assert model.get_submodule("encoder").get_parameter("layer1.0.conv1.weight").requires_grad
+    assert not model.get_submodule("encoder").get_parameter("layer4.0.conv1.weight").requires_grad
+    with torch.no_grad():
+        assert model.eval()(torch.rand(1, 1, 8, 16)).shape == (1, 1, 8, 16)
+
+
+def test_weights_by_uri_reach_other_networks_than_the_unet(tmp_path: Path) -> None:
+    stored = _encoder(build_unet("resnet18", None, 3, 1)).state_dict()
+    model = build_pspnet("resnet18", _saved(stored, tmp_path, "resnet18.safetensors"), 1, 1)
+    assert torch.equal(model.get_parameter("encoder.layer2.0.conv1.weight"), stored["layer2.0.conv1.weight"])
+    assert not model.get_parameter("encoder.layer4.0.conv1.weight").requires_grad
+
+
+def test_dpt_takes_films_of_another_size_than_its_transformer() -> None:
+    model = build_dpt("tu-vit_tiny_patch16_224", None, 1, 2).eval()
+    with torch.no_grad():
+        assert model(torch.rand(1, 1, 64, 96)).shape == (1, 2, 64, 96)
+    idle = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert "encoder.model.head.weight" in idle
+    assert all(".head." in name or ".norm." in name for name in idle)
+
+
 @pytest.mark.parametrize("weights", ["imagnet", "noisy-student"])
 def test_unknown_weights(weights: str) -> None:
     with pytest.raises(ConfigurationError, match=f"model.encoder_weights = '{weights}'") as caught:
@@ -146,7 +190,8 @@ def test_no_way_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enco
     assert "URI" in caught.value.remedy
 
 
+@pytest.mark.parametrize("network", ["unet", "unetplusplus", "manet"])
 @pytest.mark.parametrize("decoder_channels", [(16,), (8,) * 6, (64, 32, 0)])
-def test_an_impossible_decoder(decoder_channels: tuple[int, ...]) -> None:
+def test_an_impossible_decoder(network: str, decoder_channels: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match=r"model\.decoder_channels"):
-        build_unet("resnet18", None, 1, 1, decoder_channels)
+        LEVELLED[network]("resnet18", None, 1, 1, decoder_channels)

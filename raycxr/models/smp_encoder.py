@@ -1,9 +1,12 @@
-"""U-Net with any encoder of segmentation-models-pytorch (Ronneberger 2015, arXiv 1505.04597)."""
+"""What every network of segmentation-models-pytorch (smp) shares: its encoder, with weights and without idle parts.
+
+An encoder is any of the library's, such as ``resnet34``; ``tu-NAME`` is the timm model NAME.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
 from difflib import get_close_matches
 
 import torch
@@ -16,52 +19,44 @@ _HUB_WEIGHTS = "imagenet"
 _PROBE_PIXELS = 224
 
 
-def build_unet(
+def build_with_encoder(
+    network: Callable[..., nn.Module],
+    title: str,
+    remedy: str,
     encoder: str,
     encoder_weights: str | None,
     in_channels: int,
-    out_channels: int,
-    decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
 ) -> nn.Module:
-    """Return a U-Net: logits (B, out_channels, H, W) of films (B, in_channels, H, W).
-
-    Parameters of the encoder that the logits do not depend on are frozen.
+    """Return a network of the library with its encoder's weights, and with everything frozen that it does not use.
 
     Parameters
     ----------
+    network : callable
+        Makes the network, given `encoder_weights` that the library is to fetch: a name, True (timm), or None.
+    title, remedy : str
+        What it is, such as ``a U-Net of 5 decoder levels``, and what helps where the encoder cannot serve it.
     encoder : str
-        Name of the library, such as ``resnet34``; ``tu-NAME`` is the timm model NAME.
+        Name of the encoder.
     encoder_weights : str or None
         None (random), ``imagenet`` (from the hub), or the URI of a state dict, see `encoder_weights.py`.
-    in_channels, out_channels : int
-        Channels of the film and of the logits.
-    decoder_channels : sequence of int
-        Maps per decoder level, lowest resolution first; their number, 3 to 5, is the depth of the encoder.
+    in_channels : int
+        Channels of the film.
 
     Raises
     ------
     ConfigurationError
-        Unknown encoder, an encoder that the depth or the channels do not fit, weights that do not exist, or
-        hub weights where the hub cannot be reached.
+        Unknown encoder, an encoder that cannot serve the network, weights that do not exist, or hub weights
+        where the hub cannot be reached.
     """
-    # The library takes three seconds to import, which `raycxr --help` and InvertedNet need not pay.
-    import segmentation_models_pytorch as smp
-
-    _check_depth(decoder_channels)
     _check_encoder(encoder)
     from_hub = encoder_weights == _HUB_WEIGHTS
     if encoder_weights is not None:
         _check_weights(encoder, encoder_weights)
     try:
-        model: nn.Module = smp.Unet(
-            encoder_name=encoder,
-            encoder_depth=len(decoder_channels),
-            # For timm encoders the name says which weights; the library only asks whether to load them.
-            encoder_weights=(True if encoder.startswith("tu-") else _HUB_WEIGHTS) if from_hub else None,
-            decoder_channels=tuple(decoder_channels),
-            in_channels=in_channels,
-            classes=out_channels,
-        )
+        # For timm encoders the name says which weights; the library only asks whether to load them.
+        hub_weights = True if encoder.startswith("tu-") else _HUB_WEIGHTS
+        model = network(encoder_weights=hub_weights if from_hub else None)
+        _freeze_unused(model, in_channels)
     except OSError as error:
         raise ConfigurationError(
             f"model.encoder_weights = 'imagenet': the weights of {encoder} are not in this machine's "
@@ -69,16 +64,14 @@ def build_unet(
             "give this machine internet access (HF_ENDPOINT names a mirror), put the state dict into your "
             "storage and name its URI, or set model.encoder_weights=null",
         ) from error
-    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
         # The library and timm say in many ways that an encoder cannot hand out the features asked for.
+        detail = str(error) or "it cannot hand out maps of the size that this network needs"
         raise ConfigurationError(
-            f"model.encoder = {encoder!r} cannot serve a U-Net of {len(decoder_channels)} decoder levels "
-            f"with {in_channels} input channels: {error}",
-            "choose another encoder or another number of model.decoder_channels",
+            f"model.encoder = {encoder!r} cannot serve {title} with {in_channels} input channels: {detail}", remedy
         ) from error
     if encoder_weights is not None and not from_hub:
         load_encoder_weights(model.get_submodule("encoder"), encoder_weights, in_channels)
-    _freeze_unused(model, in_channels)
     return model
 
 
@@ -88,22 +81,19 @@ def _freeze_unused(model: nn.Module, in_channels: int) -> None:
     Distributed training waits for the gradient of every trainable parameter, and would wait in vain for these.
     """
     probe = copy.deepcopy(model).to("meta").eval()  # shapes and the autograd graph, without computing anything
+    film = torch.empty(1, in_channels, _PROBE_PIXELS, _PROBE_PIXELS, device="meta")
     try:
         with torch.enable_grad():
-            probe(torch.empty(1, in_channels, _PROBE_PIXELS, _PROBE_PIXELS, device="meta")).sum().backward()
+            logits = probe(film)
+            logits.sum().backward()
     except AssertionError:
         # timm's transformers for one fixed size refuse any other; they hand out nothing unused.
         return
+    if logits.shape[-2:] != film.shape[-2:]:
+        height, width = logits.shape[-2:]
+        raise ValueError(f"films of {_PROBE_PIXELS}x{_PROBE_PIXELS} pixels give masks of {height}x{width}")
     for parameter, probed in zip(model.parameters(), probe.parameters(), strict=True):
         parameter.requires_grad_(probed.grad is not None)
-
-
-def _check_depth(decoder_channels: Sequence[int]) -> None:
-    if not 3 <= len(decoder_channels) <= 5 or min(decoder_channels) < 1:
-        raise ConfigurationError(
-            f"model.decoder_channels = {tuple(decoder_channels)} do not make a U-Net",
-            "give three to five levels, one positive number of maps each",
-        )
 
 
 def _check_encoder(encoder: str) -> None:
