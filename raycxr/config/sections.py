@@ -262,6 +262,9 @@ class TrainSection(Section):
         8, description="films per optimizer step, over all workers and accumulation steps together"
     )
     accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
+    start_from: str | None = Field(
+        None, description="run or bundle whose weights training starts from, such as one of half the size"
+    )
     seed: int = 0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
         "auto", description="auto: bf16 autocast where the device has matrix units for it, else fp32"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from raycxr.config.load import to_yaml
@@ -52,14 +53,25 @@ def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]
     # The bundle carries all weights: those that training started from are not fetched again.
     settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))
     model = build_model(settings, 1, target.channels)
+    load_weights(model, location)
+    return model.eval(), target, bundle
+
+
+def load_weights(model: torch.nn.Module, location: Location) -> None:
+    """Load the weights of a bundle into a network.
+
+    Raises
+    ------
+    DataError
+        They are damaged, or those of another network.
+    """
     try:
         model.load_state_dict(load((location / WEIGHTS).read_bytes()))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
             f"{location / WEIGHTS} does not fit its configuration: {first}", "pull the bundle again"
         ) from None
-    return model.eval(), target, bundle
 
 
 def model_card(metrics: Mapping[str, Any], config: Config, target: TargetKind, splits: SplitIndex) -> str:

@@ -16,7 +16,7 @@ from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
 from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import build_loss
-from raycxr.models.choices import build_model, fewest_films, size_divisor, smallest_size
+from raycxr.models.choices import fewest_films, size_divisor, smallest_size
 from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
@@ -27,6 +27,7 @@ from raycxr.training.optimizer import build_optimizer
 from raycxr.training.saver import Saver
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import Session
+from raycxr.training.start import check_start, initial_network
 from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
 from raycxr.training.target import TargetKind, target_kind
@@ -52,6 +53,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     check_trainable(splits)
     target = target_kind(config.dataset, splits.manifest.classes)
     build_loss(config.loss, config.dataset.target, config.loss_settings)
+    check_start(config, target)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
     if size % divisor:
         raise ConfigurationError(
@@ -181,7 +183,7 @@ def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute:
 
 
 def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_per_epoch: int) -> TrainingState:
-    model = compute.place(build_model(config.model, 1, target.channels))
+    model = compute.place(initial_network(config, target))
     optimizer = build_optimizer(config.optimizer, model)
     mode = default_mode(config.train.metric)
     schedule = Schedule(config.schedule, optimizer, steps_per_epoch, config.train.epochs, mode)

@@ -1,0 +1,62 @@
+"""Training that starts from the weights of a trained model, such as one trained at half the size."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from raycxr.config.sections import Config, ModelSection
+from raycxr.errors import ConfigurationError, DataError
+from raycxr.models.choices import build_model
+from raycxr.runs.bundle import Bundle, find_bundle, read_bundle
+from raycxr.training.bundle import load_weights
+from raycxr.training.target import TargetKind
+
+# What may differ between a network and the one whose weights it takes: none of these is a weight.
+NO_WEIGHTS = {"encoder_weights", "dropout"}
+
+
+def check_start(config: Config, target: TargetKind) -> None:
+    """Refuse a `train.start_from` whose weights are those of another network or of other structures.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the first difference.
+    DataError
+        There is no bundle.
+    """
+    if config.train.start_from is None:
+        return
+    bundle = read_bundle(find_bundle(config.train.start_from))
+    then, now = bundle.config.model.model_dump(exclude=NO_WEIGHTS), config.model.model_dump(exclude=NO_WEIGHTS)
+    different = [f"model.{key} = {then[key]}, here {now[key]}" for key in now if then[key] != now[key]]
+    if bundle.classes != target.classes:
+        different.append(f"structures {', '.join(bundle.classes)}, here {', '.join(target.classes)}")
+    if bundle.config.dataset.target != target.name:
+        different.append(f"dataset.target = {bundle.config.dataset.target}, here {target.name}")
+    if different:
+        raise ConfigurationError(
+            f"train.start_from = {config.train.start_from!r} was trained with {different[0]}",
+            "set the same here, or start from another run",
+        )
+
+
+def initial_network(config: Config, target: TargetKind) -> nn.Module:
+    """Return the network with the weights that training starts from.
+
+    Raises
+    ------
+    ConfigurationError
+        The network cannot be built, or its weights do not fit.
+    """
+    if config.train.start_from is None:
+        return build_model(config.model, 1, target.channels)
+    # All weights come from the bundle: those of the encoder are not fetched beside them.
+    settings = ModelSection(**(config.model.model_dump() | {"encoder_weights": None}))
+    model = build_model(settings, 1, target.channels)
+    bundle: Bundle = read_bundle(find_bundle(config.train.start_from))
+    try:
+        load_weights(model, bundle.location)
+    except DataError as error:
+        raise ConfigurationError(f"train.start_from: {error.message}", error.remedy) from error
+    return model
