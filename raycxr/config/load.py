@@ -20,7 +20,7 @@ from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError
 
 # Mappings whose keys are the user's own: a file that names one replaces the inherited one whole.
-FREE_MAPPINGS = {("loss",), ("ingest", "classes")}
+FREE_MAPPINGS = {("loss",), ("ingest", "classes"), ("sampling", "source_weights")}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 

@@ -5,9 +5,11 @@ One file carries all sections, so that every verb accepts the same file and the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from raycxr.config.augment_presets import PRESETS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -234,23 +236,117 @@ class ScheduleSection(Section):
 
 
 class AugmentSection(Section):
-    """Random changes of training films; a strength of 0 switches one off."""
+    """Random changes of training films; a strength of 0 switches one off.
 
-    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="zoom drawn from 1 - scale to 1 + scale")
-    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.05, description="share of the width and of the height")
+    Keys given beside `preset` override it. At most one of the three distortions changes a film, each with its own
+    probability.
+    """
+
+    preset: Literal["none", "standard", "keras_dd2424", "contrast_noise", "siim", "strong"] = Field(
+        "standard", description="named settings, see config/augment_presets.py"
+    )
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="zoom drawn from 1 - scale to 1 + scale")
+    shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the width and of the height")
     shear_degrees: Annotated[float, Field(ge=0, le=45)] = 0.0
     affine_probability: Fraction = 1.0
-    brightness: Fraction = 0.2
-    contrast: Fraction = 0.2
-    gamma: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="exponent drawn from 1 - gamma to 1 + gamma")
-    exposure_probability: Fraction = Field(0.8, description="of brightness and contrast; gamma likewise")
-    elastic: NonNegative = Field(0.0, description="strength of elastic deformation, in per cent of the width")
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    gamma: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="exponent drawn from 1 - gamma to 1 + gamma")
+    exposure_one_of: bool = Field(False, description="brightness, contrast or gamma, in place of all of them")
+    exposure_probability: Fraction = Field(
+        0.8, description="of brightness and contrast, and likewise of gamma; with exposure_one_of, of any"
+    )
+    elastic: NonNegative = Field(0.0, description="deviation of an elastic distortion, in per cent of the width")
     elastic_probability: Fraction = 0.5
+    grid_distortion: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="stretching of the cells of a 5 x 5 grid, from 1 - x to 1 + x"
+    )
+    grid_probability: Fraction = 0.25
+    optical_distortion: NonNegative = Field(
+        0.0, description="barrel or pincushion: largest coefficient of a lens whose focal length is the width"
+    )
+    optical_probability: Fraction = 0.25
     noise: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="largest noise deviation, share of full scale")
     noise_probability: Fraction = 0.5
+    blur: NonNegative = Field(0.0, description="largest deviation of a Gaussian blur, in per cent of the width")
+    blur_probability: Fraction = 0.5
     horizontal_flip: Fraction = Field(0.0, description="probability; mind that the heart then lies on the right")
     vertical_flip: Fraction = Field(0.0, description="probability")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**PRESETS.get(str(given.get("preset", "standard")), {}), **given}
+
+    @model_validator(mode="after")
+    def _one_distortion(self) -> AugmentSection:
+        total = sum(
+            probability
+            for strength, probability in (
+                (self.elastic, self.elastic_probability),
+                (self.grid_distortion, self.grid_probability),
+                (self.optical_distortion, self.optical_probability),
+            )
+            if strength
+        )
+        if total > 1 + 1e-9:
+            raise ValueError(f"the probabilities of the distortions add up to {total:g}, above 1")
+        return self
+
+
+class SamplingStage(Section):
+    """A stretch of the run with one share of positive films."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="how long it lasts; unset in the last stage, which lasts to the end"
+    )
+    positive_share: Annotated[float, Field(gt=0, le=1)] | Literal["natural"] = Field(
+        "natural", description="share of the epoch's films that are positive; natural: as in the split"
+    )
+
+    @field_validator("positive_share", mode="before")
+    @classmethod
+    def _share_or_natural(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value == "natural" or (number and 0 < value <= 1):
+            return value
+        raise ValueError(f"{value!r} is neither natural nor a share above 0 and up to 1")
+
+
+class SamplingSection(Section):
+    """Which training films an epoch is made of; where nothing is set, of every film once.
+
+    A film is positive where its mask has a pixel of any class, or of `positive_class`. Within the share that a stage
+    sets, films are taken in turn, so that none comes again before all the others of its kind have come.
+    """
+
+    stages: tuple[SamplingStage, ...] = Field((), description="shares of positive films, one stage after the other")
+    positive_class: str | None = Field(None, description="class that makes a film positive; where unset, any")
+    films_per_epoch: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="rounded up to whole steps; where unset, as many as the training split has"
+    )
+    source_weights: dict[str, Positive] | None = Field(
+        None, description="source -> how often its films are drawn, against 1 for those of other sources"
+    )
+
+    @model_validator(mode="after")
+    def _stages_follow(self) -> SamplingSection:
+        for number, stage in enumerate(self.stages, 1):
+            if stage.epochs is None and number < len(self.stages):
+                raise ValueError(f"stage {number} of {len(self.stages)} does not say how many epochs it lasts")
+        if self.stages and self.stages[-1].epochs is not None:
+            raise ValueError("the last stage lasts to the end of the run: leave out its epochs")
+        if self.positive_class is not None and not self.stages:
+            raise ValueError("positive_class means nothing without stages")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether epochs are anything but every film once."""
+        return bool(self.stages or self.source_weights) or self.films_per_epoch is not None
 
 
 class TrainSection(Section):
@@ -330,6 +426,7 @@ class Config(Section):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     augment: AugmentSection = AugmentSection()
+    sampling: SamplingSection = SamplingSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()
     storage: StorageSection = StorageSection()

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from raycxr.dataset.films import Batch, Films, collate
+from raycxr.dataset.sampling import EpochOrder
 
 Key = tuple[int, int]
 # Loading processes beyond this many per training worker have nothing left to do.
@@ -19,35 +20,33 @@ MOST_LOADERS = 8
 class TrainSampler(Sampler[list[Key]]):
     """Batches of (epoch, position), the same films in a step for any number of workers.
 
-    An epoch is one random order of all films, from (seed, epoch). Step s takes the s-th run of `batch_size` films; a
-    worker takes its share of each accumulation part. The last step is filled up from the start of the order, so every
-    film is seen at least once and every batch is whole.
+    Step s takes the s-th run of `batch_size` films of the epoch's order; a worker takes its share of each accumulation
+    part. The last step is filled up from the start of the order, so every film of the order is seen at least once and
+    every batch is whole.
 
     Parameters
     ----------
-    films : int
-        Films in the split.
+    order : EpochOrder
+        The films of every epoch.
     batch_size : int
         Films per optimizer step, over all workers and accumulation parts.
     parts : int
         Forward passes per optimizer step.
     rank, world_size : int
         This worker, and how many there are.
-    seed : int
     """
 
-    def __init__(self, films: int, batch_size: int, parts: int, rank: int, world_size: int, seed: int) -> None:
-        self.films, self.batch_size, self.parts = films, batch_size, parts
-        self.rank, self.world_size, self.seed = rank, world_size, seed
+    def __init__(self, order: EpochOrder, batch_size: int, parts: int, rank: int, world_size: int) -> None:
+        self.order, self.batch_size, self.parts = order, batch_size, parts
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self.films // self.batch_size) * self.parts
+        return -(-self.order.films // self.batch_size) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.films)
-        steps = -(-self.films // self.batch_size)
-        filled = np.resize(order, steps * self.batch_size)
+        steps = -(-self.order.films // self.batch_size)
+        filled = np.resize(self.order.positions(self.epoch), steps * self.batch_size)
         shares = filled.reshape(steps, self.parts, -1, self.world_size)[..., self.rank]
         for share in shares.reshape(steps * self.parts, -1):
             yield [(self.epoch, int(position)) for position in share]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycxr.html_document import html_document, picture_uri
+from raycxr.report.augmentation_sheet import AugmentationSheet
 from raycxr.report.chart import DASHES, grey_level_chart
 from raycxr.report.inspection import Inspection
 from raycxr.report.inspection_table import class_table, provenance, reject_table, size_table, split_table, swatch
@@ -69,8 +70,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def contact_sheet_page(inspection: Inspection) -> str:
-    """Return the whole page as HTML; nothing in it is fetched from elsewhere."""
+def contact_sheet_page(inspection: Inspection, augmentation: AugmentationSheet | None = None) -> str:
+    """Return the whole page as HTML, with a sheet of changed films where one is given; nothing is fetched for it."""
     name = inspection.location.name
     parts = [
         f"<h1>{escape(name)}</h1><p class='about'>{escape(inspection.location.uri)}, content "
@@ -88,6 +89,7 @@ def contact_sheet_page(inspection: Inspection) -> str:
         _bar(inspection),
         _sheet(inspection),
         _extremes(inspection),
+        _augmentation(augmentation) if augmentation else "",
         f"<h2>Rejected</h2>{reject_table(inspection)}" if inspection.rejects else "",
     ]
     return html_document(f"{name}: {count(inspection.whole.images, 'film')}", "\n".join(filter(None, parts)), STYLE)
@@ -229,4 +231,12 @@ def _extremes(inspection: Inspection) -> str:
         "<section><h2>Extreme films</h2><p class='about'>Darkest, brightest and flattest of the "
         f"{count(inspection.sample.films, 'film')} measured; smallest and largest masks of the whole data set.</p>"
         f"<div class='tiles'>{figures}</div></section>"
+    )
+
+
+def _augmentation(sheet: AugmentationSheet) -> str:
+    told = escape(f"{sheet.title}: {sheet.words}")
+    return (
+        f"<h2>Augmentation</h2><p class='about'>{told}.</p>"
+        f"<img alt='films as training changes them' src='{picture_uri(sheet.encode('.jpg'), 'jpeg')}'>"
     )

@@ -112,7 +112,7 @@ def read_sample(
     shown = {row["id"]: row for row in (*chain(*choice.sheet.values()), *choice.masks.values())}
     rows = {row["id"]: row for row in choice.measured} | shown
     tiles: dict[str, Tile] = {}
-    for done, (row, image, field) in enumerate(_read(location, manifest, list(rows.values())), 1):
+    for done, (row, image, field) in enumerate(read_films(location, manifest, list(rows.values())), 1):
         square, inside = shown_film(image, row["height"], row["width"])
         if row["id"] in shown:
             tiles[row["id"]] = make_tile(row, square, field, len(manifest.classes))
@@ -203,7 +203,7 @@ def _extreme_masks(index: Sequence[Row], classes: Sequence[str]) -> dict[str, Ro
     return found
 
 
-def _read(
+def read_films(
     location: Location, manifest: Manifest, rows: Sequence[Row]
 ) -> Iterator[tuple[Row, NDArray[Any], NDArray[np.uint8] | None]]:
     """Films and bit fields, one shard and of it one group of rows at a time."""

@@ -14,6 +14,7 @@ from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open_splits, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
+from raycxr.dataset.sampling import EpochOrder, build_order
 from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import build_loss
 from raycxr.models.choices import fewest_films, size_divisor, smallest_size
@@ -54,6 +55,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     target = target_kind(config.dataset, splits.manifest.classes)
     build_loss(config.loss, config.dataset.target, config.loss_settings)
     check_start(config, target)
+    _make_order(config, splits)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
     if size % divisor:
         raise ConfigurationError(
@@ -145,6 +147,7 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
             config.train.accumulate, config.optimizer.clip_norm,
         )  # fmt: skip
         train_seconds = time.perf_counter() - train_started
+        trained |= loaders.train_sampler.order.record(epoch)
         metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
         value = metric_value(metrics, config.train.metric)
         state.schedule.after_epoch(value)
@@ -170,7 +173,8 @@ def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute:
     train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
     augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
     train, parts = config.train, config.train.accumulate
-    sampler = TrainSampler(len(train_rows), train.batch_size, parts, session.rank, session.world_size, train.seed)
+    order = _make_order(config, splits)
+    sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
     per_pass = train.batch_size // (parts * session.world_size)
     validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
     on_gpu = compute.device.type == "cuda"
@@ -180,6 +184,11 @@ def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute:
         make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
         make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
     )
+
+
+def _make_order(config: Config, splits: SplitIndex) -> EpochOrder:
+    rows, classes = splits.annotated("train"), splits.manifest.classes
+    return build_order(config.sampling, rows, classes, config.train.batch_size, config.train.seed)
 
 
 def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_per_epoch: int) -> TrainingState:

@@ -97,8 +97,37 @@ def test_a_damaged_shard_and_a_page_that_cannot_be_written(
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("what", ["siim", "config"])
+def test_augmentation_is_drawn(
+    capsys: pytest.CaptureFixture[str], data: Path, phantom_config: Path, tmp_path: Path, what: str
+) -> None:
+    named = "siim" if what == "siim" else phantom_config
+    answer(capsys, data, "--augment", named, "--picture", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    title = "siim: left" if what == "siim" else "tiny (standard): turned by up to 10°"
+    assert title in (tmp_path / "a.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "remedy"),
+    [
+        (["--augment", "siim"], "needs a file", "--picture"),
+        (["--picture", "a.png"], "--augment is not given", "--augment"),
+        (["--augment", "sim", "--picture", "a.png"], "neither a preset nor", "keras_dd2424"),
+        (["--augment", "no.yaml", "--picture", "a.png"], "no configuration at", "file name"),
+    ],
+)
+def test_augmentation_that_cannot_be_drawn(
+    capsys: pytest.CaptureFixture[str], data: Path, arguments: list[str], message: str, remedy: str
+) -> None:
+    assert run(["inspect", str(data), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert remedy in told
+
+
 def test_torch_and_ray_stay_out(data: Path, tmp_path: Path) -> None:
-    arguments = ["inspect", str(data), "--html", str(tmp_path / "page.html")]
+    arguments = ["inspect", str(data), "--html", str(tmp_path / "page.html"), "--augment", "strong"]
     absent = ("torch", "ray", "pandas", "pydicom", "boto3")
     code = (
         f"import sys\nfrom raycxr.cli.main import run\nassert run({arguments!r}) == 0\n"
@@ -114,9 +143,11 @@ def test_in_a_bucket(capsys: pytest.CaptureFixture[str], data: Path, s3_folder: 
     for file in data.rglob("*"):
         if file.is_file():
             (Location(s3_folder) / "data" / str(file.relative_to(data))).copy_from(file)
-    there = answer(capsys, f"{s3_folder}/data", "--html", f"{s3_folder}/page.html")
+    pictures = ("--augment", "siim", "--picture", f"{s3_folder}/picture.png")
+    there = answer(capsys, f"{s3_folder}/data", "--html", f"{s3_folder}/page.html", *pictures)
     here = answer(capsys, data)
     assert {key: here[key] for key in here if key != "dataset"} == {
         key: there[key] for key in there if key != "dataset"
     } | {"verified_shards": here["verified_shards"]}
     assert (Location(s3_folder) / "page.html").read_text().startswith("<!doctype html>")
+    assert (Location(s3_folder) / "picture.png").read_bytes().startswith(b"\x89PNG")

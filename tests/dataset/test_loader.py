@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler
+from raycxr.dataset.sampling import EveryFilm
 
 shapes = st.tuples(st.integers(1, 70), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
 
@@ -20,7 +21,7 @@ def test_a_step_holds_the_same_films_for_any_number_of_workers(
     def steps(parts: int, workers: int) -> list[list[int]]:
         per_worker = []
         for rank in range(workers):
-            sampler = TrainSampler(films, batch_size, parts, rank, workers, seed)
+            sampler = TrainSampler(EveryFilm(films, seed), batch_size, parts, rank, workers)
             sampler.epoch = epoch
             batches = list(sampler)
             assert len(batches) == len(sampler)
@@ -44,7 +45,7 @@ def test_a_step_holds_the_same_films_for_any_number_of_workers(
 
 
 def test_epochs_differ_and_repeat() -> None:
-    sampler = TrainSampler(40, 8, 1, 0, 1, 0)
+    sampler = TrainSampler(EveryFilm(40, 0), 8, 1, 0, 1)
     sampler.epoch = 1
     first = list(sampler)
     assert first == list(sampler)
