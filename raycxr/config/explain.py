@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -48,11 +48,15 @@ def _explain_one(detail: Any) -> tuple[str, str]:
 def _keys_of(location: Sequence[str]) -> list[str]:
     """Keys that the section at a place in the configuration knows."""
     model: type[BaseModel] = Config
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         field = model.model_fields.get(part)
         candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
         inner = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if not inner:
             return []
         model = inner[0]
+        if field is not None and get_origin(field.annotation) is dict:
+            # The name that the user gave the section.
+            next(parts, None)
     return list(model.model_fields)

@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raycxr.config.augment_presets import PRESETS
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A section: unknown keys are errors, and a value never changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from raycxr.config.postprocess import PostprocessSection
+from raycxr.config.section import Fraction, NonNegative, Positive, Section
 
 
 class SplitSection(Section):
@@ -382,7 +374,6 @@ class EvaluateSection(Section):
     """Measuring a trained model."""
 
     resolution: Literal["original", "dataset"] = Field("original", description="size at which masks are compared")
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     batch_size: Annotated[int, Field(ge=1)] = 8
     surface_distances: bool = Field(True, description="HD95 and ASSD, in mm where the spacing is known")
     bootstrap: Annotated[int, Field(ge=1)] = Field(2000, description="resamples behind the 95 % intervals")
@@ -428,6 +419,7 @@ class Config(Section):
     augment: AugmentSection = AugmentSection()
     sampling: SamplingSection = SamplingSection()
     train: TrainSection = TrainSection()
+    postprocess: PostprocessSection = PostprocessSection()
     evaluate: EvaluateSection = EvaluateSection()
     storage: StorageSection = StorageSection()
     resources: ResourcesSection = ResourcesSection()

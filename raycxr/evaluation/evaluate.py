@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,13 @@ from raycxr.errors import DataError, UsageError
 from raycxr.evaluation.truth import OriginalMasks, exclusive
 from raycxr.metrics.overlap import dice, iou, label_accuracy, pixel_accuracy
 from raycxr.metrics.surface import surface_distances
-from raycxr.postprocess.threshold import argmax_labels, threshold
+from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.storage.location import Location
 from raycxr.training.bundle import load_model
 from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.target import TargetKind, normalise
 from raycxr.xray.mask import unpack_bits
-from raycxr.xray.resize import undo_letterbox
+from raycxr.xray.resize import fit_inside, undo_letterbox
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def evaluate_bundle(
             f"it has {', '.join(splits.manifest.classes)}: name them alike in ingest.classes",
         )
     compute = choose_compute(bundle.config.train, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    measure = _Measure(splits, target, classes, bundle.thresholds, bundle.config.dataset.precedence, section)
+    measure = _Measure(splits, target, classes, bundle.rules, bundle.config.dataset.precedence, section)
     evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows))
     predictions = _predict(compute.place(model), rows, splits, compute, target, section, bundle.config.dataset.cache)
-    for row, (image, field_, probabilities) in zip(rows, predictions, strict=True):
-        evaluation.films.append(measure.film(row, image, field_, probabilities, evaluation.unit))
+    for row, (image, field_, probabilities, of_image) in zip(rows, predictions, strict=True):
+        evaluation.films.append(measure.film(row, image, field_, probabilities, of_image, evaluation.unit))
         progress(len(evaluation.films), len(rows))
     return evaluation
 
@@ -134,18 +134,21 @@ def _predict(
     target: TargetKind,
     section: EvaluateSection,
     cache: str | None,
-) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32]]]:
-    """Film, bit field and probabilities (channels, S, S) of every row, in order."""
+) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Film, bit field, probabilities (channels, S, S) and image probabilities of every row, in order."""
     films = Films(rows, shard_paths(splits, cache), None)
     sampler = EvaluationSampler(len(rows), section.batch_size, 0, 1)
     workers = min(2, available_cpus() - 1)
     for batch in make_loader(films, sampler, workers, compute.device.type == "cuda"):
         images = normalise(batch.images.to(compute.device))
         with compute.autocast():
-            logits = model(images)
+            output = model(images)
+        logits, image_logits = output if isinstance(output, tuple) else (output, None)
         probabilities = target.activate(logits).cpu().numpy()
+        of_images = None if image_logits is None else image_logits.float().sigmoid().cpu().numpy()
         for position in range(len(batch)):
-            yield batch.images[position].numpy(), batch.fields[position].numpy(), probabilities[position]
+            of_image = None if of_images is None else of_images[position]
+            yield batch.images[position].numpy(), batch.fields[position].numpy(), probabilities[position], of_image
 
 
 class _Measure:
@@ -156,14 +159,14 @@ class _Measure:
         splits: SplitIndex,
         target: TargetKind,
         classes: tuple[str, ...],
-        thresholds: dict[str, float],
+        rules: Sequence[DecisionRule],
         precedence: tuple[str, ...] | None,
         section: EvaluateSection,
     ) -> None:
         self.originals = OriginalMasks(splits) if section.resolution == "original" else None
         self.size = splits.manifest.geometry.size
         self.target, self.classes, self.section = target, classes, section
-        self.thresholds = [thresholds[name] for name in target.classes]
+        self.rules = rules
         self.precedence = precedence or target.classes
         self.of_dataset = [splits.manifest.classes.index(name) for name in classes]
         self.of_model = [target.classes.index(name) for name in classes]
@@ -175,15 +178,17 @@ class _Measure:
         image: NDArray[Any],
         small_field: NDArray[np.uint8],
         probabilities: NDArray[np.float32],
+        image_probabilities: NDArray[np.float32] | None,
         unit: str,
     ) -> FilmResult:
-        small_truth, small_prediction = self._truth(small_field), self._masks(probabilities)
+        small_truth = self._truth(small_field)
+        small_prediction = self._small_masks(row, probabilities, image_probabilities)
         if self.originals is None:
             truth, prediction = small_truth, small_prediction
         else:
             truth = self._truth(self.originals.read(row))
             # Probabilities are enlarged, not masks: an outline may then pass between the pixels of the network.
-            prediction = self._masks(undo_letterbox(probabilities, *truth.shape[1:]))
+            prediction = self._masks(undo_letterbox(probabilities, *truth.shape[1:]), image_probabilities)
         values = self._overlap(prediction, truth)
         if self.section.surface_distances:
             values |= self._surface(prediction, truth, self._spacing(row, truth.shape) if unit == "mm" else 1.0)
@@ -193,11 +198,22 @@ class _Measure:
         masks = unpack_bits(field_, self.dataset_classes)[self.of_dataset]
         return exclusive(masks, self.classes, self.precedence) if self.target.name == "multiclass" else masks
 
-    def _masks(self, probabilities: NDArray[np.float32]) -> NDArray[np.bool_]:
-        if self.target.name == "multiclass":
-            labels = argmax_labels(probabilities)
-            return np.stack([labels == position + 1 for position in self.of_model])
-        return threshold(probabilities, self.thresholds)[self.of_model]
+    def _masks(
+        self, probabilities: NDArray[np.float32], image_probabilities: NDArray[np.float32] | None
+    ) -> NDArray[np.bool_]:
+        return apply_rules(self.rules, probabilities, image_probabilities)[self.of_model]
+
+    def _small_masks(
+        self,
+        row: dict[str, Any],
+        probabilities: NDArray[np.float32],
+        image_probabilities: NDArray[np.float32] | None,
+    ) -> NDArray[np.bool_]:
+        """Masks (C, S, S) at the size of the data set; the rules see the film without its padding."""
+        inside = fit_inside(row["height"], row["width"], self.size).slices
+        masks = np.zeros((len(self.of_model), self.size, self.size), bool)
+        masks[:, *inside] = self._masks(probabilities[:, *inside], image_probabilities)
+        return masks
 
     def _overlap(self, prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
         values = {}

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from raycxr.config.load import check_config
 from raycxr.config.sections import Config
 from raycxr.errors import DataError
+from raycxr.postprocess.rule import DecisionRule
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
 from raycxr.storage.publish import fetch_verified, publish, read_marker
@@ -27,7 +29,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle says of itself; the weights stay where they are."""
+    """What a bundle says of itself, with the decision rule of each class; the weights stay where they are."""
 
     location: Location
     config: Config
@@ -35,7 +37,7 @@ class Bundle:
     size: int
     epoch: int
     metrics: dict[str, Any]
-    thresholds: dict[str, float]
+    rules: tuple[DecisionRule, ...]
 
 
 def write_bundle(
@@ -87,8 +89,17 @@ def read_bundle(location: Location) -> Bundle:
         int(postprocess["size"]),
         int(metrics["epoch"]),
         metrics["metrics"],
-        dict(postprocess["thresholds"]),
+        _read_rules(postprocess, location),
     )
+
+
+def _read_rules(postprocess: Mapping[str, Any], location: Location) -> tuple[DecisionRule, ...]:
+    try:
+        return tuple(DecisionRule.model_validate(postprocess["rules"][name]) for name in postprocess["classes"])
+    except (KeyError, TypeError, ValidationError):
+        raise DataError(
+            f"{location / POSTPROCESS} has no decision rule for each of its classes", "pull the bundle again"
+        ) from None
 
 
 def pull_bundle(location: Location, destination: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from raycxr.dataset.films import SplitIndex
 from raycxr.dataset.split import split_counts
 from raycxr.errors import DataError
 from raycxr.models.choices import build_model
+from raycxr.postprocess.rule import DecisionRule
 from raycxr.runs.bundle import WEIGHTS, Bundle, read_bundle, write_bundle
 from raycxr.storage.location import Location
 from raycxr.training.target import TargetKind, target_kind
@@ -27,16 +28,28 @@ def save_bundle(
     config: Config,
     target: TargetKind,
     splits: SplitIndex,
+    rules: Sequence[DecisionRule],
+    search: Mapping[str, Any] | None = None,
 ) -> None:
-    """Publish weights with everything that is needed to use them."""
+    """Publish weights with everything that is needed to use them.
+
+    Parameters
+    ----------
+    rules : sequence of DecisionRule
+        One per class.
+    search : mapping or None
+        How the rules were found, if they were.
+    """
     postprocess = {
         "classes": list(target.classes),
         "target": target.name,
         "size": splits.manifest.geometry.size,
         "intensity": splits.manifest.intensity.model_dump(),
-        "thresholds": dict.fromkeys(target.classes, config.evaluate.threshold),
+        "rules": {name: rule.model_dump(exclude_none=True) for name, rule in zip(target.classes, rules, strict=True)},
     }
-    card = model_card(metrics, config, target, splits)
+    if search is not None:
+        postprocess["search"] = dict(search)
+    card = model_card(metrics, config, target, splits, rules)
     write_bundle(destination, save(dict(weights)), to_yaml(config), metrics, postprocess, card)
 
 
@@ -74,12 +87,15 @@ def load_weights(model: torch.nn.Module, location: Location) -> None:
         ) from None
 
 
-def model_card(metrics: Mapping[str, Any], config: Config, target: TargetKind, splits: SplitIndex) -> str:
+def model_card(
+    metrics: Mapping[str, Any], config: Config, target: TargetKind, splits: SplitIndex, rules: Sequence[DecisionRule]
+) -> str:
     """README of a bundle: what it is, what it was trained on, how well it did, what it is not."""
     rows = "\n".join(
         f"| {structure} | {metrics['metrics']['dice'][structure]:.4f} | {metrics['metrics']['iou'][structure]:.4f} |"
         for structure in (*target.classes, "mean")
     )
+    decisions = "\n".join(f"* {name}: {rule}" for name, rule in zip(target.classes, rules, strict=True))
     counts = split_counts({row["id"]: split for split, films in splits.rows.items() for row in films})
     return f"""# {config.model.title} for chest radiographs
 
@@ -96,7 +112,11 @@ Best of the epochs by validation {config.train.metric}: epoch {metrics["epoch"]}
 
 Validation films, at the size of the data set; `raycxr evaluate` measures the test films at their original size.
 
-`model.safetensors` holds the weights, `config.yaml` the whole configuration, `postprocess.json` classes, thresholds and
-the grey-level rule, `metrics.json` the figures above, `bundle.json` the sha256 of each file. Made by raycxr, for \
-research: not a medical device.
+From the probability p of a pixel to masks:
+
+{decisions}
+
+`model.safetensors` holds the weights, `config.yaml` the whole configuration, `postprocess.json` classes, decision
+rules and the grey-level rule, `metrics.json` the figures above, `bundle.json` the sha256 of each file. Made by \
+raycxr, for research: not a medical device.
 """

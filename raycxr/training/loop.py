@@ -25,6 +25,7 @@ from raycxr.training.average import WeightAverage
 from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
 from raycxr.training.optimizer import build_optimizer
+from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import Session
@@ -56,6 +57,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     build_loss(config.loss, config.dataset.target, config.loss_settings)
     check_start(config, target)
     _make_order(config, splits)
+    training_rules(config, target)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
     if size % divisor:
         raise ConfigurationError(
@@ -129,7 +131,7 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
     if snapshot is not None:
         state.restore(snapshot)
     wrapped = session.wrap(state.model)
-    saver = Saver(run, config, target, splits) if session.rank == 0 else None
+    saver = Saver(run, config, target, splits, training_rules(config, target)) if session.rank == 0 else None
     if saver is not None and snapshot is not None:
         saver.resume(state.progress, snapshot)
 
@@ -165,6 +167,9 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
     session.close()
     if saver is not None:
         saver.close()
+        if config.postprocess.search and state.progress.best_epoch is not None:
+            # The first worker alone, without exchange: the others are done and need not wait.
+            search_rules(config, run, splits, compute, session.progress.tell)
     return state.progress
 
 

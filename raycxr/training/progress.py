@@ -21,6 +21,9 @@ class EpochProgress(Protocol):
     def end(self, entry: Mapping[str, Any], epochs: int) -> None:
         """The epoch is done, with its entry of the history."""
 
+    def tell(self, line: str) -> None:
+        """Something happens after the last epoch."""
+
 
 class TerminalProgress:
     """On this process's standard error."""
@@ -63,7 +66,11 @@ class TerminalProgress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        print(epoch_line(entry, epochs), file=sys.stderr, flush=True)
+        self.tell(epoch_line(entry, epochs))
+
+    def tell(self, line: str) -> None:
+        """Print it."""
+        print(line, file=sys.stderr, flush=True)
 
 
 class SilentProgress:
@@ -76,6 +83,9 @@ class SilentProgress:
         """Show nothing."""
 
     def end(self, entry: Mapping[str, Any], epochs: int) -> None:
+        """Show nothing."""
+
+    def tell(self, line: str) -> None:
         """Show nothing."""
 
 

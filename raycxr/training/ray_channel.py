@@ -53,6 +53,7 @@ class ChannelProgress:
         self.channel = channel
         self.state: dict[str, int] = {}
         self.sent = 0.0
+        self.told = 0
 
     def start(self, epoch: int, epochs: int, steps: int) -> None:
         """Send that an epoch begins."""
@@ -69,6 +70,11 @@ class ChannelProgress:
         """Send the epoch's entry."""
         self.channel.put(f"epoch:{entry['epoch']}", json.dumps(entry).encode())
 
+    def tell(self, line: str) -> None:
+        """Send a line."""
+        self.told += 1
+        self.channel.put(f"line:{self.told}", line.encode())
+
     def _send(self) -> None:
         self.channel.put("step", json.dumps(self.state).encode())
         self.sent = time.monotonic()
@@ -82,9 +88,16 @@ class ChannelDisplay:
         self.terminal = TerminalProgress()
         self.shown_epoch: int | None = None
         self.open_epoch = 0
+        self.shown_lines = 0
 
     def poll(self) -> None:
         """Show what is new."""
+        self._show_epochs()
+        while (line := self.channel.get(f"line:{self.shown_lines + 1}")) is not None:
+            self.terminal.tell(line.decode())
+            self.shown_lines += 1
+
+    def _show_epochs(self) -> None:
         message = self.channel.get("step")
         if message is None:
             return

@@ -7,17 +7,20 @@ to sleep in place of letting them spin, and each training step on the CPU then t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex
+from raycxr.postprocess.rule import DecisionRule
+from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, write_history
 from raycxr.storage.location import Location
 from raycxr.training.bundle import save_bundle
 from raycxr.training.curves import Curves
-from raycxr.training.state import Progress, Weights, plain_weights
+from raycxr.training.session import CHECKPOINT
+from raycxr.training.state import STATE_FILE, Progress, Weights, load_snapshot, plain_weights
 from raycxr.training.target import TargetKind
 
 
@@ -32,9 +35,14 @@ class Saver:
     target : TargetKind
     splits : SplitIndex
         What is trained on, for the model card.
+    rules : sequence of DecisionRule
+        Those of the configuration, one per class.
     """
 
-    def __init__(self, run: Location, config: Config, target: TargetKind, splits: SplitIndex) -> None:
+    def __init__(
+        self, run: Location, config: Config, target: TargetKind, splits: SplitIndex, rules: Sequence[DecisionRule]
+    ) -> None:
+        self.rules = rules
         self.run, self.config, self.target, self.splits = run, config, target, splits
         self.curves = Curves(run) if config.tracking.tensorboard else None
         self.writer = ThreadPoolExecutor(1)
@@ -49,6 +57,9 @@ class Saver:
         write_history(self.run, progress.history)
         if progress.best_epoch == progress.epoch:
             self._bundle(snapshot, plain_weights(snapshot))
+        elif progress.best_epoch is not None and not (self.run / BEST / MARKER).exists():
+            # Killed while the bundle was replaced by one with the decision rules found at the end.
+            self._restore_best(progress.best_epoch)
 
     def save(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
         """Start writing an epoch, after the one before is done."""
@@ -75,10 +86,18 @@ class Saver:
         if self.curves is not None:
             self.curves.add(entry)
 
+    def _restore_best(self, epoch: int) -> None:
+        """Write the bundle of an epoch from its checkpoint, if that was kept."""
+        for folder in self.run.list():
+            if folder.name.startswith(CHECKPOINT) and (folder / STATE_FILE).exists():
+                snapshot = load_snapshot((folder / STATE_FILE).read_bytes(), str(folder))
+                if snapshot["epoch"] == epoch:
+                    self._bundle(snapshot, plain_weights(snapshot))
+
     def _bundle(self, snapshot: Mapping[str, Any], weights: Weights) -> None:
         metrics = {
             "epoch": snapshot["best_epoch"],
             "split": "validation",
             "metrics": snapshot["best_metrics"],
         }
-        save_bundle(self.run / BEST, weights, metrics, self.config, self.target, self.splits)
+        save_bundle(self.run / BEST, weights, metrics, self.config, self.target, self.splits, self.rules)

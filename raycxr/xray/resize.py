@@ -21,6 +21,11 @@ class Fit(NamedTuple):
     top: int
     left: int
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the film in its square."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
 
 def fit_inside(height: int, width: int, target: int) -> Fit:
     """Fit a film of height x width pixels into the middle of a square of side `target`.
@@ -52,7 +57,7 @@ def undo_letterbox(map_: NDArray[np.float32], height: int, width: int) -> NDArra
     The padding is cut off; the rest is enlarged linearly (or averaged, for films smaller than the square).
     """
     fit = fit_inside(height, width, map_.shape[1])
-    inside = map_[:, fit.top : fit.top + fit.height, fit.left : fit.left + fit.width]
+    inside = map_[:, *fit.slices]
     return np.stack([resize_image(np.ascontiguousarray(plane), height, width) for plane in inside])
 
 
@@ -60,5 +65,5 @@ def _pad(inside: NDArray[Pixel], fit: Fit, target: int) -> NDArray[Pixel]:
     if inside.shape == (target, target):
         return inside
     square = np.zeros((target, target), inside.dtype)
-    square[fit.top : fit.top + fit.height, fit.left : fit.left + fit.width] = inside
+    square[fit.slices] = inside
     return square

@@ -27,6 +27,7 @@ from raycxr.models.choices import build_model
 from raycxr.runs.bundle import read_bundle
 from raycxr.storage.location import Location
 from raycxr.training.bundle import load_model, save_bundle
+from raycxr.training.rule_search import training_rules
 from raycxr.training.target import target_kind
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.picture import decode_picture
@@ -42,7 +43,15 @@ def bundle(phantom_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
     model = build_model(config.model, 1, target.channels)
     means = {name: dict.fromkeys((*target.classes, "mean"), 0.0) for name in ("dice", "iou")}
     place = Location(tmp_path_factory.mktemp("bundle") / "best")
-    save_bundle(place, model.state_dict(), {"epoch": 1, "metrics": means}, config, target, splits)
+    save_bundle(
+        place,
+        model.state_dict(),
+        {"epoch": 1, "metrics": means},
+        config,
+        target,
+        splits,
+        training_rules(config, target),
+    )
     return place
 
 

@@ -309,7 +309,7 @@ def test_imports_stay_light() -> None:
     program = (
         "import sys\n"
         "import raycxr.metrics.overlap, raycxr.metrics.surface, raycxr.metrics.bootstrap\n"
-        "import raycxr.postprocess.threshold\n"
+        "import raycxr.postprocess.rule, raycxr.postprocess.search\n"
         "assert 'torch' not in sys.modules\n"
         "import raycxr.models.choices, raycxr.losses.choices, raycxr.metrics.counts\n"
         "assert not {'segmentation_models_pytorch', 'timm', 'ray'} & set(sys.modules)\n"

@@ -43,7 +43,7 @@ def make_run(parent: Location, name: str, dice: float | None, loss: float = 1.0)
             b"weights of " + name.encode(),
             to_yaml(config),
             {"epoch": 1, "split": "validation", "metrics": metrics(dice, loss)},
-            {"classes": ["lungs"], "size": 32, "thresholds": {"lungs": 0.5}},
+            {"classes": ["lungs"], "size": 32, "rules": {"lungs": {"threshold": 0.5}}},
             "a card",
         )
     return run
@@ -105,7 +105,8 @@ def test_only_the_same_experiment_is_resumed(storage: Location, tmp_path: Path) 
     assert read_record(run)["reason"] == "lost power"
     config_file = tmp_path / "c.yaml"
     config_file.write_text("")
-    resume_record(run, load_config(config_file, ["storage.uri=/elsewhere", "resources.workers=2"]), DATASET, 2)
+    harmless = ["storage.uri=/elsewhere", "resources.workers=2", "postprocess.search=true"]
+    resume_record(run, load_config(config_file, harmless), DATASET, 2)
     record = read_record(run)
     assert (record["status"], record["resumed_world_size"]) == ("running", 2)
     assert "reason" not in record

@@ -55,6 +55,23 @@ def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None
         assert left["train"]["loss"] == pytest.approx(right["train"]["loss"], abs=1e-4)
 
 
+def test_the_first_of_two_workers_searches_the_rules_alone(phantom_config: Path, tmp_path: Path) -> None:
+    settings = ["resources.workers=2", "resources.cpus_per_worker=1", "postprocess.search=true"]
+    status, answer, told = train(phantom_config, tmp_path, "searched", *settings)
+    assert status == 0, told
+    assert told.index("epoch 3/3") < told.index("searching the decision rule") < told.index("decision rule: validation")
+    postprocess = json.loads((tmp_path / "searched" / "best" / "postprocess.json").read_text())
+    assert postprocess["search"]["films"] == 4
+    # A run whose epochs are all done is searched once more, with other values to choose from.
+    again = ["postprocess.grid.threshold=[0.5, 0.55]", "--resume", "searched"]
+    status, resumed, told = train(phantom_config, tmp_path, "searched", *settings, *again)
+    assert status == 0, told
+    assert told.count("decision rule: validation") == 1
+    assert resumed["metrics"] == answer["metrics"]
+    postprocess = json.loads((tmp_path / "searched" / "best" / "postprocess.json").read_text())
+    assert postprocess["search"]["grid"]["threshold"] == [0.5, 0.55]
+
+
 def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path: Path) -> None:
     status, answer, told = train(phantom_config, tmp_path, "diverged", "optimizer={name: sgd, lr: 1.0e+30}")
     assert status == 1

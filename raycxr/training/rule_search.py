@@ -1,0 +1,123 @@
+"""The search of decision rules once training has ended: the best bundle is published again with what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+
+from raycxr.config.sections import Config
+from raycxr.dataset.films import Films, SplitIndex, shard_paths
+from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.postprocess.configured import configured_rules
+from raycxr.postprocess.rule import DecisionRule
+from raycxr.postprocess.search import FoundRule, RuleSearch
+from raycxr.runs.bundle import METRICS, WEIGHTS
+from raycxr.runs.record import BEST
+from raycxr.storage.location import Location
+from raycxr.training.bundle import load_model, save_bundle
+from raycxr.training.compute import Compute
+from raycxr.training.target import TargetKind, normalise
+from raycxr.xray.resize import fit_inside
+
+OBJECTIVE = "mean Dice over films, two empty masks counting 1, before components and holes"
+# The name under which metrics.json has the score, for `raycxr runs` and `raycxr pull --metric`.
+SCORE = "searched_dice"
+
+
+def training_rules(config: Config, target: TargetKind) -> list[DecisionRule]:
+    """Rules of a configuration for the classes of its data set.
+
+    Raises
+    ------
+    ConfigurationError
+        As `configured_rules`.
+    """
+    return configured_rules(config.postprocess, target.classes, target.name == "multiclass", image_head=False)
+
+
+def search_rules(
+    config: Config, run: Location, splits: SplitIndex, compute: Compute, tell: Callable[[str], None]
+) -> list[FoundRule]:
+    """Search the rules of all classes on the validation films, and publish the best bundle with them.
+
+    The best bundle's network predicts the films, at the size of the data set and without padding. Whatever rules the
+    bundle had before, those of the configuration are what the search starts from, so it may be repeated.
+
+    Parameters
+    ----------
+    run : Location
+        With a finished bundle.
+    tell : callable
+        Says in one line what is going on.
+    """
+    place = run / BEST
+    model, target, _ = load_model(place)
+    rows = splits.annotated("validation")
+    tell(f"searching the decision rule of {', '.join(target.classes)} on {len(rows)} validation films")
+    searches = [RuleSearch(rule, config.postprocess.grid) for rule in training_rules(config, target)]
+    films = _predict(compute.place(model), rows, splits, compute, target, config)
+    for row, (probabilities, truth, of_image) in zip(rows, films, strict=True):
+        inside = fit_inside(row["height"], row["width"], splits.manifest.geometry.size).slices
+        for number, search in enumerate(searches):
+            image_probability = None if of_image is None else of_image[number]
+            search.add(probabilities[number][inside], truth[number][inside], image_probability)
+    found = [search.result() for search in searches]
+    _publish(config, place, splits, target, found, len(rows))
+    tell(_line(found, target))
+    return found
+
+
+@torch.no_grad()
+def _predict(
+    model: torch.nn.Module,
+    rows: list[dict[str, Any]],
+    splits: SplitIndex,
+    compute: Compute,
+    target: TargetKind,
+    config: Config,
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32] | None]]:
+    """Probabilities (C, S, S), true masks (C, S, S) and image probabilities (C,) of every row, in order."""
+    films = Films(rows, shard_paths(splits, config.dataset.cache), None)
+    sampler = EvaluationSampler(len(rows), config.evaluate.batch_size, 0, 1)
+    on_gpu = compute.device.type == "cuda"
+    configured = config.train.loader_workers
+    workers = min(2, available_cpus() - 1 if configured is None else configured)
+    for batch in make_loader(films, sampler, workers, on_gpu):
+        with compute.autocast():
+            output = model(normalise(batch.images.to(compute.device)))
+        logits, image_logits = output if isinstance(output, tuple) else (output, None)
+        probabilities, truth = target.activate(logits).cpu().numpy(), target.split(batch.fields).numpy()
+        of_images = None if image_logits is None else image_logits.float().sigmoid().cpu().numpy()
+        for position in range(len(batch)):
+            yield probabilities[position], truth[position], None if of_images is None else of_images[position]
+
+
+def _publish(
+    config: Config, place: Location, splits: SplitIndex, target: TargetKind, found: list[FoundRule], films: int
+) -> None:
+    """Replace the bundle: the same weights, with the rules and how they were found."""
+    scores = {name: _by_class([getattr(rule, name) for rule in found], target) for name in ("before", "after", "empty")}
+    metrics = json.loads((place / METRICS).read_text())
+    metrics["metrics"][SCORE] = scores["after"]
+    search = {"objective": OBJECTIVE, "split": "validation", "films": films, **scores}
+    search["grid"] = config.postprocess.grid.model_dump(mode="json")
+    weights = load((place / WEIGHTS).read_bytes())
+    save_bundle(place, weights, metrics, config, target, splits, [rule.rule for rule in found], search)
+
+
+def _by_class(values: list[float], target: TargetKind) -> dict[str, float]:
+    return dict(zip(target.classes, values, strict=True)) | {"mean": sum(values) / len(values)}
+
+
+def _line(found: list[FoundRule], target: TargetKind) -> str:
+    before, after, empty = (
+        sum(getattr(rule, name) for rule in found) / len(found) for name in ("before", "after", "empty")
+    )
+    rules = "; ".join(f"{name}: {rule.rule}" for name, rule in zip(target.classes, found, strict=True))
+    return f"decision rule: validation Dice {before:.4f} -> {after:.4f} (empty masks {empty:.4f}), {rules}"
