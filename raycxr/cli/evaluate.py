@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import Debug, Json
 
+if TYPE_CHECKING:
+    from raycxr.storage.location import Location
+
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN_OR_BUNDLE", help="A run, or a bundle.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_BUNDLE", help="A run, a bundle, or a checkpoint inside a run.", show_default=False
+        ),
+    ],
     datasets: Annotated[
         list[str] | None,
         typer.Argument(
@@ -23,21 +31,41 @@ def evaluate(
     resolution: Annotated[
         str | None, typer.Option(help="original or dataset; where not given, the run's.", show_default=False)
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN_OR_BUNDLE", help="Average with the probabilities of this one; repeatable.", show_default=False
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Average over this many best checkpoints of each run, not its best bundle.", show_default=False
+        ),
+    ] = None,
+    test_time: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Average over views as well: horizontal_flip, vertical_flip, scale_0.75 and other scales, repeated "
+            "or with commas, or none; where not given, the run's.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure a model on data sets, film by film."""
     from raycxr.cli.film_progress import FilmProgress
-    from raycxr.evaluation.evaluate import evaluate_bundle
+    from raycxr.evaluation.evaluate import evaluate_predictor
     from raycxr.evaluation.files import write_evaluation
     from raycxr.evaluation.summary import summarise, summary_text
-    from raycxr.runs.bundle import find_bundle, read_bundle
+    from raycxr.prediction.predictor import load_predictor
     from raycxr.storage.check import check_writable
     from raycxr.storage.location import Location
 
-    bundle = find_bundle(run)
-    description = read_bundle(bundle)
-    section = description.config.evaluate
+    views = None if test_time is None else _views(test_time)
+    predictor = load_predictor(_networks([run, *(also or [])], checkpoints), views)
+    section = predictor.bundles[0].config.evaluate
     if resolution is not None:
         section = section.model_copy(update={"resolution": _resolution(resolution)})
     if out is not None:
@@ -46,12 +74,34 @@ def evaluate(
     asked: list[str | None] = [*datasets] if datasets else [None]
     for dataset in asked:
         with FilmProgress("evaluate") as progress:
-            evaluations.append(evaluate_bundle(bundle, dataset, split, section, progress))
+            evaluations.append(evaluate_predictor(predictor, dataset, split, section, progress))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
-        files = write_evaluation(Location(out), evaluations, summaries, description, section.overlays)
+        files = write_evaluation(Location(out), evaluations, summaries, predictor, section.overlays)
         tell("\n".join(f"wrote {file}" for file in files))
-    answer({"bundle": bundle.uri, "results": summaries}, "\n\n".join(map(summary_text, summaries)), json)
+    text = "\n\n".join([predictor.title, *map(summary_text, summaries)])
+    answer({**predictor.description, "results": summaries}, text, json)
+
+
+def _networks(uris: list[str], checkpoints: int | None) -> list[Location]:
+    """Where the networks lie: one of each URI, or so many checkpoints."""
+    from raycxr.runs.bundle import find_bundle
+    from raycxr.storage.location import Location
+    from raycxr.training.checkpoint import best_checkpoints
+
+    if checkpoints is None:
+        return [find_bundle(uri) for uri in uris]
+    return [place for uri in uris for place in best_checkpoints(Location(uri), checkpoints)]
+
+
+def _views(options: list[str]) -> tuple[str, ...]:
+    """Checked names of `--test-time`."""
+    from raycxr.config.load import check_config
+
+    names = [name.strip() for option in options for name in option.split(",")]
+    if names == ["none"]:
+        return ()
+    return check_config({"evaluate": {"test_time": names}}, "--test-time").evaluate.test_time
 
 
 def _resolution(name: str) -> str:

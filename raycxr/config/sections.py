@@ -5,9 +5,10 @@ One file carries all sections, so that every verb accepts the same file and the 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from raycxr.config.augment_presets import PRESETS
 from raycxr.config.postprocess import PostprocessSection
@@ -361,6 +362,11 @@ class TrainSection(Section):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="average of the weights that is validated and saved; null: the weights themselves"
     )
+    swa_epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="the mean of the weights at the end of each of the last so many epochs is validated as one more "
+        "entry of the history, and saved where it is the best; null: no such mean",
+    )
     metric: str = Field("dice.mean", description="validation metric that chooses the best epoch, or loss")
     patience: Annotated[int, Field(ge=1)] | None = Field(None, description="early stopping: epochs without gain")
     num_to_keep: Annotated[int, Field(ge=1)] = Field(1, description="checkpoints kept beside the latest, best first")
@@ -369,11 +375,39 @@ class TrainSection(Section):
     )
     sync_batch_norm: bool = Field(True, description="on several GPUs: batch statistics over all of them")
 
+    @model_validator(mode="after")
+    def _last_epochs_are_known(self) -> TrainSection:
+        if self.swa_epochs is None:
+            return self
+        if self.swa_epochs > self.epochs:
+            raise ValueError(f"swa_epochs = {self.swa_epochs} are more than epochs = {self.epochs}")
+        if self.patience is not None:
+            raise ValueError("swa_epochs averages the last epochs, and patience may end a run before: set one of them")
+        return self
+
+
+def _check_test_time(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in ("horizontal_flip", "vertical_flip") and not re.fullmatch(r"scale_(\d+(\.\d+)?)", name):
+            raise ValueError(
+                f"{name!r} is unknown, choose horizontal_flip, vertical_flip or a scale such as scale_1.25"
+            )
+        if name.startswith("scale_") and not (0.25 <= float(name[6:]) <= 4 and float(name[6:]) != 1):
+            raise ValueError(f"{name!r} is out of range, choose a scale from 0.25 to 4 other than 1")
+    if len(set(names)) < len(names):
+        raise ValueError("a view is named twice")
+    return names
+
 
 class EvaluateSection(Section):
     """Measuring a trained model."""
 
     resolution: Literal["original", "dataset"] = Field("original", description="size at which masks are compared")
+    test_time: Annotated[tuple[str, ...], AfterValidator(_check_test_time)] = Field(
+        (),
+        description="test-time augmentation: probabilities are averaged over the film as it is and each of these on "
+        "its own: horizontal_flip, vertical_flip, scale_0.75 and other scales",
+    )
     batch_size: Annotated[int, Field(ge=1)] = 8
     surface_distances: bool = Field(True, description="HD95 and ASSD, in mm where the spacing is known")
     bootstrap: Annotated[int, Field(ge=1)] = Field(2000, description="resamples behind the 95 % intervals")

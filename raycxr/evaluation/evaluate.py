@@ -1,4 +1,4 @@
-"""Measure a bundle on a split of a data set."""
+"""Measure a model on a split of a data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from raycxr.config.sections import Config, EvaluateSection
@@ -19,10 +18,11 @@ from raycxr.evaluation.truth import OriginalMasks, exclusive
 from raycxr.metrics.overlap import dice, iou, label_accuracy, pixel_accuracy
 from raycxr.metrics.surface import surface_distances
 from raycxr.postprocess.rule import DecisionRule, apply_rules
+from raycxr.prediction.decision import shared_rules
+from raycxr.prediction.predictor import Predictor
+from raycxr.runs.bundle import Bundle
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.compute import Compute, choose_compute
-from raycxr.training.target import TargetKind, normalise
+from raycxr.training.target import TargetKind
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.resize import fit_inside, undo_letterbox
 
@@ -51,8 +51,8 @@ class Evaluation:
     films: list[FilmResult] = field(default_factory=list)
 
 
-def evaluate_bundle(
-    location: Location,
+def evaluate_predictor(
+    predictor: Predictor,
     dataset: str | None,
     split: str,
     section: EvaluateSection,
@@ -62,14 +62,14 @@ def evaluate_bundle(
 
     Parameters
     ----------
-    location : Location
-        The bundle.
+    predictor : Predictor
+        One network or several.
     dataset : str or None
-        URI of the data set; None for the one that the model was trained on.
+        URI of the data set; None for the one that the first network was trained on.
     split : str
         train, validation, test, or all.
     section : EvaluateSection
-        Settings, as a rule the bundle's own.
+        Settings, as a rule those of the first network's bundle.
     progress : callable
         Called with the number of films done, and of all.
 
@@ -77,15 +77,18 @@ def evaluate_bundle(
     ------
     DataError
         The data set is damaged, has no such film, or none of the model's classes.
+    UsageError
+        The split is unknown, or its films were trained on by one of several networks.
     """
-    model, target, bundle = load_model(location)
-    splits = _open(bundle.config, dataset)
+    target, config = predictor.target, predictor.bundles[0].config
+    splits = _open(config, dataset)
     rows = _rows(splits, split)
+    _check_unseen(rows, split, splits, predictor.bundles[1:])
     size = splits.manifest.geometry.size
-    if size != bundle.size:
+    if size != predictor.size:
         raise DataError(
-            f"{splits.location} holds films of {size} pixels, the model was trained at {bundle.size}",
-            f"ingest the films with ingest.size={bundle.size}",
+            f"{splits.location} holds films of {size} pixels, the model was trained at {predictor.size}",
+            f"ingest the films with ingest.size={predictor.size}",
         )
     classes = tuple(name for name in target.classes if name in splits.manifest.classes)
     if not classes:
@@ -93,10 +96,10 @@ def evaluate_bundle(
             f"{splits.location} has none of the model's classes {', '.join(target.classes)}",
             f"it has {', '.join(splits.manifest.classes)}: name them alike in ingest.classes",
         )
-    compute = choose_compute(bundle.config.train, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    measure = _Measure(splits, target, classes, bundle.rules, bundle.config.dataset.precedence, section)
+    rules = shared_rules(predictor.bundles)
+    measure = _Measure(splits, target, classes, rules, config.dataset.precedence, section)
     evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows))
-    predictions = _predict(compute.place(model), rows, splits, compute, target, section, bundle.config.dataset.cache)
+    predictions = _predict(predictor, rows, splits, section, config.dataset.cache)
     for row, (image, field_, probabilities, of_image) in zip(rows, predictions, strict=True):
         evaluation.films.append(measure.film(row, image, field_, probabilities, of_image, evaluation.unit))
         progress(len(evaluation.films), len(rows))
@@ -109,6 +112,23 @@ def _open(config: Config, dataset: str | None) -> SplitIndex:
         return open_splits(config)
     section = config.dataset.model_copy(update={"uri": dataset, "split": None})
     return open_splits(config.model_copy(update={"dataset": section}))
+
+
+def _check_unseen(rows: list[dict[str, Any]], split: str, splits: SplitIndex, bundles: Sequence[Bundle]) -> None:
+    """Refuse to call films unseen that one of several networks was trained on, as folds of one data set are."""
+    if split not in ("validation", "test"):
+        return
+    for bundle in bundles:
+        uri = bundle.config.dataset_uri
+        if uri is None or Location(uri) != splits.location:
+            continue
+        trained = {row["id"] for row in open_splits(bundle.config).rows["train"]}
+        seen = sum(row["id"] in trained for row in rows)
+        if seen:
+            raise UsageError(
+                f"{bundle.location} was trained on {seen} of the {len(rows)} {split} films of {splits.location}",
+                "name a data set that none of the networks was trained on, or say --split all",
+            )
 
 
 def _rows(splits: SplitIndex, split: str) -> list[dict[str, Any]]:
@@ -125,13 +145,10 @@ def _unit(rows: list[dict[str, Any]]) -> str:
     return "mm" if all(row["spacing_mm"] for row in rows) else "pixels"
 
 
-@torch.no_grad()
 def _predict(
-    model: torch.nn.Module,
+    predictor: Predictor,
     rows: list[dict[str, Any]],
     splits: SplitIndex,
-    compute: Compute,
-    target: TargetKind,
     section: EvaluateSection,
     cache: str | None,
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]]:
@@ -139,13 +156,10 @@ def _predict(
     films = Films(rows, shard_paths(splits, cache), None)
     sampler = EvaluationSampler(len(rows), section.batch_size, 0, 1)
     workers = min(2, available_cpus() - 1)
-    for batch in make_loader(films, sampler, workers, compute.device.type == "cuda"):
-        images = normalise(batch.images.to(compute.device))
-        with compute.autocast():
-            output = model(images)
-        logits, image_logits = output if isinstance(output, tuple) else (output, None)
-        probabilities = target.activate(logits).cpu().numpy()
-        of_images = None if image_logits is None else image_logits.float().sigmoid().cpu().numpy()
+    for batch in make_loader(films, sampler, workers, predictor.device.type == "cuda"):
+        prediction = predictor.predict(batch.images)
+        probabilities = prediction.masks.cpu().numpy()
+        of_images = None if prediction.images is None else prediction.images.cpu().numpy()
         for position in range(len(batch)):
             of_image = None if of_images is None else of_images[position]
             yield batch.images[position].numpy(), batch.fields[position].numpy(), probabilities[position], of_image

@@ -9,19 +9,23 @@ from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.overlay import contact_sheet, ranked
 from raycxr.evaluation.page import report_page
 from raycxr.evaluation.summary import film_table, summary_json
-from raycxr.runs.bundle import Bundle
+from raycxr.prediction.predictor import Predictor
 from raycxr.storage.location import Location
 
 
 def write_evaluation(
-    out: Location, evaluations: Sequence[Evaluation], summaries: Sequence[dict[str, Any]], bundle: Bundle, overlays: int
+    out: Location,
+    evaluations: Sequence[Evaluation],
+    summaries: Sequence[dict[str, Any]],
+    predictor: Predictor,
+    overlays: int,
 ) -> list[Location]:
     """Write all files, the page last, and return where they are.
 
     Pictures are named after the data set where there are several.
     """
     (out / "films.csv").write_text(film_table(evaluations))
-    (out / "summary.json").write_text(summary_json(summaries, bundle.location.uri))
+    (out / "summary.json").write_text(summary_json(summaries, predictor.description))
     written = [out / "films.csv", out / "summary.json"]
     pictures = [_pictures(evaluation, overlays) for evaluation in evaluations]
     for evaluation, sheets in zip(evaluations, pictures, strict=True):
@@ -30,8 +34,9 @@ def write_evaluation(
             place = out / f"{heading.split()[0].lower()}{of_dataset}.png"
             place.write_bytes(picture)
             written.append(place)
-    title = f"{bundle.config.model.title}: {', '.join(bundle.classes)}"
-    (out / "report.html").write_text(report_page(evaluations, summaries, pictures, bundle.location.uri, title))
+    title = f"{predictor.title}: {', '.join(predictor.target.classes)}"
+    where = ", ".join(bundle.location.uri for bundle in predictor.bundles)
+    (out / "report.html").write_text(report_page(evaluations, summaries, pictures, where, title))
     return [*written, out / "report.html"]
 
 

@@ -19,7 +19,7 @@ def report_page(
     evaluations: Sequence[Evaluation],
     summaries: Sequence[Mapping[str, Any]],
     pictures: Sequence[Mapping[str, bytes]],
-    bundle: str,
+    bundles: str,
     model: str,
 ) -> str:
     """HTML of all data sets.
@@ -28,10 +28,10 @@ def report_page(
     ----------
     pictures : sequence of mappings
         For each evaluation, heading -> PNG.
-    bundle, model : str
-        Where the model lies, and what it is in words.
+    bundles, model : str
+        Where the networks lie, and what they are in words.
     """
-    parts = [f"<h1>{html.escape(model)}</h1><p class='about'>{html.escape(bundle)}</p>"]
+    parts = [f"<h1>{html.escape(model)}</h1><p class='about'>{html.escape(bundles)}</p>"]
     for evaluation, summary, sheets in zip(evaluations, summaries, pictures, strict=True):
         about = f"{summary['images']} {evaluation.split} films, {evaluation.dataset} (content {evaluation.dataset_id})"
         parts.append(f"<h2>How well it does</h2><p class='about'>{html.escape(about)}</p>")

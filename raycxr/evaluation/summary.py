@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,9 +74,9 @@ def film_table(evaluations: Sequence[Evaluation]) -> str:
     return sink.getvalue()
 
 
-def summary_json(summaries: Sequence[dict[str, Any]], bundle: str) -> str:
-    """JSON document of all summaries, NaN as null."""
-    return to_json({"bundle": bundle, "results": list(summaries)})
+def summary_json(summaries: Sequence[dict[str, Any]], predictor: Mapping[str, Any]) -> str:
+    """JSON document of what was measured and all summaries, NaN as null."""
+    return to_json({**predictor, "results": list(summaries)})
 
 
 def summary_text(summary: dict[str, Any]) -> str:

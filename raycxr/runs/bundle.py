@@ -15,7 +15,7 @@ from raycxr.config.load import check_config
 from raycxr.config.sections import Config
 from raycxr.errors import DataError
 from raycxr.postprocess.rule import DecisionRule
-from raycxr.runs.record import BEST
+from raycxr.runs.record import BEST, STATE_FILE
 from raycxr.storage.location import Location
 from raycxr.storage.publish import fetch_verified, publish, read_marker
 
@@ -38,6 +38,7 @@ class Bundle:
     epoch: int
     metrics: dict[str, Any]
     rules: tuple[DecisionRule, ...]
+    intensity: dict[str, Any]
 
 
 def write_bundle(
@@ -60,7 +61,7 @@ def write_bundle(
 
 
 def find_bundle(uri: str) -> Location:
-    """Location of the bundle of a run (its `best/`), or of a bundle itself.
+    """Location of the bundle of a run (its `best/`), of a bundle itself, or of a checkpoint inside a run.
 
     Raises
     ------
@@ -71,7 +72,12 @@ def find_bundle(uri: str) -> Location:
     for candidate in (place, place / BEST):
         if (candidate / MARKER).exists():
             return candidate
-    raise DataError(f"{uri} is neither a bundle nor a run with a finished epoch: no {MARKER}", "see raycxr runs URI")
+    if (place / STATE_FILE).exists():
+        return place
+    raise DataError(
+        f"{uri} is neither a bundle nor a run with a finished epoch: no {MARKER}, nor a checkpoint",
+        "see raycxr runs URI",
+    )
 
 
 def read_bundle(location: Location) -> Bundle:
@@ -90,6 +96,7 @@ def read_bundle(location: Location) -> Bundle:
         int(metrics["epoch"]),
         metrics["metrics"],
         _read_rules(postprocess, location),
+        dict(postprocess["intensity"]),
     )
 
 

@@ -20,6 +20,9 @@ from raycxr.storage.location import Location
 RECORD = "run.json"
 HISTORY = "history.jsonl"
 BEST = "best"
+# What the name of a checkpoint's folder starts with, and the file in it.
+CHECKPOINT = "checkpoint_"
+STATE_FILE = "state.pt"
 # Sections and keys that may differ when a run is resumed: they do not change what is learned.
 RESUMABLE = ("storage", "resources", "tracking", "evaluate", "postprocess", "ingest", "dataset.uri", "dataset.cache",
              "train.name", "train.loader_workers", "train.num_to_keep")  # fmt: skip

@@ -17,7 +17,10 @@ from raycxr.errors import DataError
 from raycxr.models.choices import build_model
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.runs.bundle import WEIGHTS, Bundle, read_bundle, write_bundle
+from raycxr.runs.record import STATE_FILE
 from raycxr.storage.location import Location
+from raycxr.training.checkpoint import read_checkpoint
+from raycxr.training.state import Weights
 from raycxr.training.target import TargetKind, target_kind
 
 
@@ -54,36 +57,53 @@ def save_bundle(
 
 
 def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]:
-    """Network of a bundle in evaluation mode, on the CPU.
+    """Network of a bundle, or of a checkpoint inside its run, in evaluation mode, on the CPU.
 
     Raises
     ------
     DataError
         The weights do not belong to the configuration.
     """
-    bundle = read_bundle(location)
+    bundle, weights = read_weights(location)
     target = target_kind(bundle.config.dataset, bundle.classes)
     # The bundle carries all weights: those that training started from are not fetched again.
     settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))
     model = build_model(settings, 1, target.channels)
-    load_weights(model, location)
+    fit_weights(model, weights, location)
     return model.eval(), target, bundle
 
 
-def load_weights(model: torch.nn.Module, location: Location) -> None:
-    """Load the weights of a bundle into a network.
+def read_weights(location: Location) -> tuple[Bundle, Weights]:
+    """Read a bundle, or a checkpoint inside its run, with its weights.
 
     Raises
     ------
     DataError
-        They are damaged, or those of another network.
+        It is damaged.
+    """
+    if (location / STATE_FILE).exists():
+        return read_checkpoint(location)
+    bundle = read_bundle(location)
+    try:
+        return bundle, load((location / WEIGHTS).read_bytes())
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"{location / WEIGHTS} cannot be read: {error}", "pull the bundle again") from None
+
+
+def fit_weights(model: torch.nn.Module, weights: Weights, location: Location) -> None:
+    """Give a network the weights that were read from a place.
+
+    Raises
+    ------
+    DataError
+        They are those of another network.
     """
     try:
-        model.load_state_dict(load((location / WEIGHTS).read_bytes()))
-    except (RuntimeError, ValueError, SafetensorError) as error:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise DataError(
-            f"{location / WEIGHTS} does not fit its configuration: {first}", "pull the bundle again"
+            f"the weights of {location} do not fit its configuration: {first}", "pull the bundle again"
         ) from None
 
 
@@ -96,6 +116,11 @@ def model_card(
         for structure in (*target.classes, "mean")
     )
     decisions = "\n".join(f"* {name}: {rule}" for name, rule in zip(target.classes, rules, strict=True))
+    chosen = (
+        f"The mean of the weights of the last {metrics['swa_epochs']} epochs, better than any epoch"
+        if "swa_epochs" in metrics
+        else f"Best of the epochs: epoch {metrics['epoch']}"
+    )
     counts = split_counts({row["id"]: split for split, films in splits.rows.items() for row in films})
     return f"""# {config.model.title} for chest radiographs
 
@@ -104,7 +129,7 @@ Segments {", ".join(target.classes)} ({target.name}) in frontal chest radiograph
 
 Trained on data set `{splits.manifest.id}` ({splits.manifest.source}, {splits.manifest.counts.images} films): \
 {", ".join(f"{count} {split}" for split, count in counts.items())}, seed {config.train.seed}. \
-Best of the epochs by validation {config.train.metric}: epoch {metrics["epoch"]}.
+{chosen} (validation {config.train.metric}).
 
 | structure | Dice | IoU |
 |---|---|---|

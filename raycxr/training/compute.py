@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raycxr.config.sections import TrainSection
 from raycxr.errors import ConfigurationError
@@ -24,6 +24,10 @@ class Compute:
         """Context of the forward pass."""
         dtype = self.autocast_dtype or torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.autocast_dtype is not None)
+
+    def arrange(self, images: Tensor) -> Tensor:
+        """Network input (B, C, H, W) in the memory format of the model."""
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in the memory format that convolutions prefer."""

@@ -136,7 +136,7 @@ def _annotated(batch: Batch, logits: Tensor, fields: Tensor) -> tuple[Tensor, Te
 
 def _network_input(batch: Batch, compute: Compute) -> Tensor:
     images = normalise(batch.images.to(compute.device, non_blocking=True))
-    return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images
+    return compute.arrange(images)
 
 
 def _step(state: TrainingState, clip_norm: float | None) -> None:

@@ -17,11 +17,13 @@ from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loade
 from raycxr.dataset.sampling import EpochOrder, build_order
 from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import build_loss
+from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.choices import fewest_films, size_divisor, smallest_size
 from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
-from raycxr.training.average import WeightAverage
+from raycxr.training.average import EpochMean, WeightAverage
+from raycxr.training.batch_statistics import measure_batch_statistics
 from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
 from raycxr.training.optimizer import build_optimizer
@@ -150,6 +152,8 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         )  # fmt: skip
         train_seconds = time.perf_counter() - train_started
         trained |= loaders.train_sampler.order.record(epoch)
+        if state.epoch_mean is not None:
+            state.epoch_mean.after_epoch(epoch, state.model)
         metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
         value = metric_value(metrics, config.train.metric)
         state.schedule.after_epoch(value)
@@ -159,11 +163,14 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         entry["seconds"] = round(epoch_ended - last_ended, 3)
         last_ended = epoch_ended
         entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
-        copy = state.snapshot() if saver is not None else None
+        copy = state.snapshot() | {"value": value} if saver is not None else None
         session.report(entry, value, copy)
         if saver is not None and copy is not None:
             saver.save(entry, copy)
         session.progress.end(entry, config.train.epochs)
+    if state.epoch_mean is not None:
+        # Not in a checkpoint: a run that is killed from here on repeats it from its last one.
+        _validate_epoch_mean(state, state.epoch_mean, config, loaders, loss, target, compute, session, saver)
     session.close()
     if saver is not None:
         saver.close()
@@ -171,6 +178,36 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
             # The first worker alone, without exchange: the others are done and need not wait.
             search_rules(config, run, splits, compute, session.progress.tell)
     return state.progress
+
+
+def _validate_epoch_mean(
+    state: TrainingState,
+    mean: EpochMean,
+    config: Config,
+    loaders: Loaders,
+    loss: WeightedSum,
+    target: TargetKind,
+    compute: Compute,
+    session: Session,
+    saver: Saver | None,
+) -> None:
+    """Enter the mean over the last epochs into the history, after them, and save it where it is the best."""
+    started = time.perf_counter()
+    epochs, metric = config.train.epochs, config.train.metric
+    session.progress.start(epochs + 1, epochs, len(loaders.train))
+    loaders.train_sampler.epoch = epochs + 1
+    images = measure_batch_statistics(mean.model, loaders.train, compute, session)
+    metrics = validate(mean.model, loaders.validation, loss, target, compute, session)
+    value = metric_value(metrics, metric)
+    best = is_better(value, state.progress.best_value, default_mode(metric))
+    entry = _advance(state.progress, {"lr": 0.0, "images": images}, metrics, value, best)
+    seconds = time.perf_counter() - started
+    entry |= {"swa_epochs": mean.epochs, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 2)}
+    session.report(entry, value, None)
+    if saver is not None:
+        snapshot = state.snapshot()
+        saver.save(entry, snapshot | {"average": snapshot["epoch_mean"]})
+    session.progress.end(entry, epochs)
 
 
 def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute: Compute, cpus: int) -> Loaders:
@@ -201,9 +238,11 @@ def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_p
     optimizer = build_optimizer(config.optimizer, model)
     mode = default_mode(config.train.metric)
     schedule = Schedule(config.schedule, optimizer, steps_per_epoch, config.train.epochs, mode)
-    average = None if config.train.ema_decay is None else WeightAverage(model, config.train.ema_decay)
+    train = config.train
+    average = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
+    mean = None if train.swa_epochs is None else EpochMean(model, train.epochs - train.swa_epochs + 1)
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.autocast_dtype == torch.float16)
-    return TrainingState(model, optimizer, schedule, average, scaler, Progress())
+    return TrainingState(model, optimizer, schedule, average, scaler, Progress(), mean)
 
 
 def _advance(

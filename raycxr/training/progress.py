@@ -36,7 +36,7 @@ class TerminalProgress:
         """Open the bar, on a terminal only."""
         self.bar = tqdm(
             total=steps,
-            desc=f"epoch {epoch}/{epochs}",
+            desc=f"epoch {epoch}/{epochs}" if epoch <= epochs else "mean of the last epochs",
             unit="step",
             leave=False,
             disable=not sys.stderr.isatty(),
@@ -94,8 +94,12 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     validation = entry["validation"]
     dice = " ".join(f"{name} {value:.3f}" for name, value in validation["dice"].items() if name != "mean")
     width = len(str(epochs))
+    head = (
+        f"mean of the weights of the last {entry['swa_epochs']} epochs"
+        if "swa_epochs" in entry
+        else f"epoch {entry['epoch']:>{width}}/{epochs}  loss {entry['train']['loss']:.4f}"
+    )
     return (
-        f"epoch {entry['epoch']:>{width}}/{epochs}  loss {entry['train']['loss']:.4f}  "
-        f"validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
+        f"{head}  validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
         f"{entry['images_per_second']:.0f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
     )

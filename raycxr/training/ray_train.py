@@ -21,7 +21,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, TrainingError
 from raycxr.runs.metric import default_mode
-from raycxr.runs.record import RECORD
+from raycxr.runs.record import RECORD, STATE_FILE
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
@@ -180,7 +180,7 @@ class RaySession:
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
         """Snapshot that Ray Train registered last, also after a worker was lost."""
-        from raycxr.training.state import STATE_FILE, load_snapshot
+        from raycxr.training.state import load_snapshot
 
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:

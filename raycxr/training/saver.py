@@ -18,9 +18,9 @@ from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, write_history
 from raycxr.storage.location import Location
 from raycxr.training.bundle import save_bundle
+from raycxr.training.checkpoint import list_checkpoints, read_snapshot
 from raycxr.training.curves import Curves
-from raycxr.training.session import CHECKPOINT
-from raycxr.training.state import STATE_FILE, Progress, Weights, load_snapshot, plain_weights
+from raycxr.training.state import Progress, Weights, plain_weights
 from raycxr.training.target import TargetKind
 
 
@@ -88,11 +88,10 @@ class Saver:
 
     def _restore_best(self, epoch: int) -> None:
         """Write the bundle of an epoch from its checkpoint, if that was kept."""
-        for folder in self.run.list():
-            if folder.name.startswith(CHECKPOINT) and (folder / STATE_FILE).exists():
-                snapshot = load_snapshot((folder / STATE_FILE).read_bytes(), str(folder))
-                if snapshot["epoch"] == epoch:
-                    self._bundle(snapshot, plain_weights(snapshot))
+        for folder in list_checkpoints(self.run):
+            snapshot = read_snapshot(folder)
+            if snapshot["epoch"] == epoch:
+                self._bundle(snapshot, plain_weights(snapshot))
 
     def _bundle(self, snapshot: Mapping[str, Any], weights: Weights) -> None:
         metrics = {
@@ -100,4 +99,7 @@ class Saver:
             "split": "validation",
             "metrics": snapshot["best_metrics"],
         }
+        # A bundle is written where the last entry is the best one.
+        if "swa_epochs" in snapshot["history"][-1]:
+            metrics["swa_epochs"] = snapshot["history"][-1]["swa_epochs"]
         save_bundle(self.run / BEST, weights, metrics, self.config, self.target, self.splits, self.rules)

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from raycxr.runs.metric import Mode
+from raycxr.runs.record import CHECKPOINT
 from raycxr.storage.location import Location
+from raycxr.training.checkpoint import list_checkpoints, read_snapshot
 from raycxr.training.progress import EpochProgress, TerminalProgress
-from raycxr.training.state import STATE_FILE, load_snapshot, save_snapshot
-
-CHECKPOINT = "checkpoint_"
+from raycxr.training.state import save_snapshot
 
 
 class Session(Protocol):
@@ -90,12 +90,11 @@ class LocalSession:
         """Snapshot of the last checkpoint that was written whole."""
         if not self.resume:
             return None
-        folders = [place for place in self.run.list() if place.name.startswith(CHECKPOINT)]
-        whole = [folder for folder in folders if (folder / STATE_FILE).exists()]
-        if not whole:
-            return None
-        snapshot = load_snapshot((whole[-1] / STATE_FILE).read_bytes(), str(whole[-1]))
-        self.kept = [(snapshot["best_value"], folder) for folder in whole]
+        snapshot = None
+        for folder in list_checkpoints(self.run):
+            snapshot = read_snapshot(folder)
+            # Checkpoints of earlier versions do not tell their own value.
+            self.kept.append((snapshot.get("value", snapshot["best_value"]), folder))
         return snapshot
 
     def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:

@@ -7,8 +7,8 @@ from torch import nn
 from raycxr.config.sections import Config, ModelSection
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import build_model
-from raycxr.runs.bundle import Bundle, find_bundle, read_bundle
-from raycxr.training.bundle import load_weights
+from raycxr.runs.bundle import find_bundle
+from raycxr.training.bundle import fit_weights, read_weights
 from raycxr.training.target import TargetKind
 
 # What may differ between a network and the one whose weights it takes: none of these is a weight.
@@ -27,7 +27,7 @@ def check_start(config: Config, target: TargetKind) -> None:
     """
     if config.train.start_from is None:
         return
-    bundle = read_bundle(find_bundle(config.train.start_from))
+    bundle, _ = read_weights(find_bundle(config.train.start_from))
     then, now = bundle.config.model.model_dump(exclude=NO_WEIGHTS), config.model.model_dump(exclude=NO_WEIGHTS)
     different = [f"model.{key} = {then[key]}, here {now[key]}" for key in now if then[key] != now[key]]
     if bundle.classes != target.classes:
@@ -54,9 +54,10 @@ def initial_network(config: Config, target: TargetKind) -> nn.Module:
     # All weights come from the bundle: those of the encoder are not fetched beside them.
     settings = ModelSection(**(config.model.model_dump() | {"encoder_weights": None}))
     model = build_model(settings, 1, target.channels)
-    bundle: Bundle = read_bundle(find_bundle(config.train.start_from))
+    location = find_bundle(config.train.start_from)
+    _, weights = read_weights(location)
     try:
-        load_weights(model, bundle.location)
+        fit_weights(model, weights, location)
     except DataError as error:
         raise ConfigurationError(f"train.start_from: {error.message}", error.remedy) from error
     return model

@@ -14,12 +14,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from raycxr.errors import DataError
+from raycxr.runs.record import STATE_FILE
 from raycxr.storage.local import replacing_path
 from raycxr.storage.location import Location
-from raycxr.training.average import WeightAverage
+from raycxr.training.average import EpochMean, WeightAverage
 from raycxr.training.schedule import Schedule
-
-STATE_FILE = "state.pt"
 
 Weights: TypeAlias = dict[str, torch.Tensor]
 
@@ -37,7 +36,7 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """Model, optimizer, schedule, averaged weights, gradient scaler and progress.
+    """Model, optimizer, schedule, averages of the weights, gradient scaler and progress.
 
     There is no state of random generators in it: every epoch seeds them anew from (seed, epoch, rank), so an epoch
     draws the same numbers whether or not the run was interrupted before it.
@@ -49,6 +48,7 @@ class TrainingState:
     average: WeightAverage | None
     scaler: torch.amp.GradScaler
     progress: Progress
+    epoch_mean: EpochMean | None = None
 
     @property
     def validated(self) -> nn.Module:
@@ -57,13 +57,16 @@ class TrainingState:
 
     def snapshot(self) -> dict[str, Any]:
         """Copy of everything on the CPU, which training does not change any more."""
-        progress = self.progress
+        progress, mean = self.progress, self.epoch_mean
         return {
             "model": _copy(self.model.state_dict()),
             "optimizer": _copy(self.optimizer.state_dict()),
             "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else _copy(self.average.model.state_dict()),
             "average_steps": 0 if self.average is None else self.average.steps,
+            # Before its first epoch the mean holds nothing.
+            "epoch_mean": _copy(mean.model.state_dict()) if mean is not None and mean.epochs else None,
+            "epoch_mean_epochs": 0 if mean is None else mean.epochs,
             "scaler": self.scaler.state_dict(),
             "epoch": progress.epoch,
             "best_epoch": progress.best_epoch,
@@ -81,6 +84,9 @@ class TrainingState:
         if self.average is not None:
             self.average.model.load_state_dict(snapshot["average"])
             self.average.steps = snapshot["average_steps"]
+        if self.epoch_mean is not None and snapshot["epoch_mean_epochs"]:
+            self.epoch_mean.model.load_state_dict(snapshot["epoch_mean"])
+            self.epoch_mean.epochs = snapshot["epoch_mean_epochs"]
         self.progress = Progress(
             snapshot["epoch"],
             snapshot["best_epoch"],

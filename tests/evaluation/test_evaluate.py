@@ -18,13 +18,13 @@ from raycxr.config.sections import EvaluateSection
 from raycxr.dataset.films import open_splits
 from raycxr.dataset.manifest import read_index
 from raycxr.errors import DataError, UsageError
-from raycxr.evaluation.evaluate import Evaluation, evaluate_bundle
+from raycxr.evaluation.evaluate import Evaluation, evaluate_predictor
 from raycxr.evaluation.files import write_evaluation
 from raycxr.evaluation.overlay import ranked
 from raycxr.evaluation.summary import summarise, summary_text
 from raycxr.evaluation.truth import OriginalMasks
 from raycxr.models.choices import build_model
-from raycxr.runs.bundle import read_bundle
+from raycxr.prediction.predictor import load_predictor
 from raycxr.storage.location import Location
 from raycxr.training.bundle import load_model, save_bundle
 from raycxr.training.rule_search import training_rules
@@ -56,7 +56,8 @@ def bundle(phantom_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
 
 
 def evaluate(bundle: Location, split: str = "test", dataset: str | None = None, **settings: object) -> Evaluation:
-    return evaluate_bundle(bundle, dataset, split, EvaluateSection.model_validate(settings), lambda done, total: None)
+    section = EvaluateSection.model_validate(settings)
+    return evaluate_predictor(load_predictor([bundle]), dataset, split, section, lambda done, total: None)
 
 
 def test_original_masks_are_the_files(phantom_config: Path, phantoms: Path) -> None:
@@ -125,7 +126,7 @@ def test_summaries_average_over_films(bundle: Location) -> None:
 def test_files(bundle: Location, tmp_path: Path) -> None:
     evaluation = evaluate(bundle, "all")
     summaries = [summarise(evaluation, 100)]
-    files = write_evaluation(Location(tmp_path), [evaluation], summaries, read_bundle(bundle), 3)
+    files = write_evaluation(Location(tmp_path), [evaluation], summaries, load_predictor([bundle]), 3)
     assert [file.name for file in files] == ["films.csv", "summary.json", "worst.png", "best.png", "report.html"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "films.csv").read_text())))
     assert len(rows) == 24 * 4

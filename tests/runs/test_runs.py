@@ -43,7 +43,12 @@ def make_run(parent: Location, name: str, dice: float | None, loss: float = 1.0)
             b"weights of " + name.encode(),
             to_yaml(config),
             {"epoch": 1, "split": "validation", "metrics": metrics(dice, loss)},
-            {"classes": ["lungs"], "size": 32, "rules": {"lungs": {"threshold": 0.5}}},
+            {
+                "classes": ["lungs"],
+                "size": 32,
+                "intensity": {"rule": "keep"},
+                "rules": {"lungs": {"threshold": 0.5}},
+            },
             "a card",
         )
     return run

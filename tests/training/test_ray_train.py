@@ -72,6 +72,21 @@ def test_the_first_of_two_workers_searches_the_rules_alone(phantom_config: Path,
     assert postprocess["search"]["grid"]["threshold"] == [0.5, 0.55]
 
 
+def test_two_workers_measure_the_mean_of_the_last_epochs_together(phantom_config: Path, tmp_path: Path) -> None:
+    settings = ["model={name: res_unet, base_channels: 4}", "train.swa_epochs=2", "train.num_to_keep=2",
+                "resources.workers=2", "resources.cpus_per_worker=1"]  # fmt: skip
+    status, answer, told = train(phantom_config, tmp_path, "mean", *settings)
+    assert status == 0, told
+    assert "mean of the weights of the last 2 epochs  validation loss" in told
+    *epochs, mean = read_history(Location(answer["run"]))
+    assert [entry["epoch"] for entry in epochs] == [1, 2, 3]
+    assert (mean["epoch"], mean["swa_epochs"], mean["train"]) == (4, 2, {"images": 16})
+    assert mean["validation"]["images"] == 4
+    status, answer, told = raycxr("evaluate", answer["run"], "--checkpoints", 2, "--test-time", "horizontal_flip")
+    assert status == 0, told
+    assert len(answer["bundles"]) == 2
+
+
 def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path: Path) -> None:
     status, answer, told = train(phantom_config, tmp_path, "diverged", "optimizer={name: sgd, lr: 1.0e+30}")
     assert status == 1

@@ -15,7 +15,8 @@ from raycxr.config.sections import Config, EvaluateSection
 from raycxr.dataset.films import open_splits
 from raycxr.dataset.ingest import ingest, run_here
 from raycxr.errors import ConfigurationError, DataError
-from raycxr.evaluation.evaluate import evaluate_bundle
+from raycxr.evaluation.evaluate import evaluate_predictor
+from raycxr.prediction.predictor import load_predictor
 from raycxr.runs.bundle import MARKER, POSTPROCESS, WEIGHTS, read_bundle
 from raycxr.runs.record import BEST, read_history
 from raycxr.storage.location import Location
@@ -43,7 +44,9 @@ def postprocess(run: Path) -> dict[str, Any]:
 def validation_dice(run: Path) -> dict[str, float]:
     """Dice of the bundle on the validation films at the size of the data set."""
     section = EvaluateSection(resolution="dataset", surface_distances=False)
-    evaluation = evaluate_bundle(Location(run / BEST), None, "validation", section, lambda done, total: None)
+    evaluation = evaluate_predictor(
+        load_predictor([Location(run / BEST)]), None, "validation", section, lambda done, total: None
+    )
     return {
         name: float(np.mean([film.values["dice"][name] for film in evaluation.films])) for name in evaluation.classes
     }
@@ -106,7 +109,9 @@ def test_areas_are_shares_of_the_film_without_its_padding(phantom_config: Path, 
     assert found["after"]["lungs"] > 0.5
     assert found["after"]["lungs"] == pytest.approx(validation_dice(tmp_path / "run")["lungs"], abs=1e-9)
     section = EvaluateSection(resolution="dataset", surface_distances=False)
-    evaluation = evaluate_bundle(Location(tmp_path / "run" / BEST), None, "all", section, lambda done, total: None)
+    evaluation = evaluate_predictor(
+        load_predictor([Location(tmp_path / "run" / BEST)]), None, "all", section, lambda done, total: None
+    )
     for film in evaluation.films:
         assert film.predicted[:, 8:24].mean() > 1 / 3
         assert not film.predicted[:, :8].any()

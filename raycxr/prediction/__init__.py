@@ -1,0 +1,1 @@
+"""Probabilities from trained networks: averaged over bundles and over views of a film."""
