@@ -67,6 +67,12 @@ class StorageError(RaycxrError):
     kind = "storage"
 
 
+class InterruptionError(RaycxrError):
+    """Ctrl-C, or the signal by which a cluster ends a job, stopped a verb; tells how to go on."""
+
+    kind = "interrupted"
+
+
 class TrainingError(RaycxrError):
     """A run could not be started, resumed or finished."""
 

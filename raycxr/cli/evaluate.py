@@ -56,15 +56,22 @@ def evaluate(
 ) -> None:
     """Measure a model on data sets, film by film."""
     from raycxr.cli.film_progress import FilmProgress
+    from raycxr.dataset.manifest import read_manifest
     from raycxr.evaluation.evaluate import evaluate_predictor
     from raycxr.evaluation.files import write_evaluation
     from raycxr.evaluation.summary import summarise, summary_text
     from raycxr.prediction.predictor import load_predictor
     from raycxr.storage.check import check_writable
     from raycxr.storage.location import Location
+    from raycxr.storage.patience import first_contact
 
     views = None if test_time is None else _views(test_time)
-    predictor = load_predictor(_networks([run, *(also or [])], checkpoints), views)
+    with first_contact():
+        networks = _networks([run, *(also or [])], checkpoints)
+        # The last of several, too, before the first is measured.
+        for dataset in datasets or ():
+            read_manifest(Location(dataset))
+    predictor = load_predictor(networks, views)
     section = predictor.bundles[0].config.evaluate
     if resolution is not None:
         section = section.model_copy(update={"resolution": _resolution(resolution)})
@@ -72,9 +79,9 @@ def evaluate(
         check_writable(Location(out))
     evaluations = []
     asked: list[str | None] = [*datasets] if datasets else [None]
-    for dataset in asked:
+    for uri in asked:
         with FilmProgress("evaluate") as progress:
-            evaluations.append(evaluate_predictor(predictor, dataset, split, section, progress))
+            evaluations.append(evaluate_predictor(predictor, uri, split, section, progress))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
         files = write_evaluation(Location(out), evaluations, summaries, predictor, section.overlays)

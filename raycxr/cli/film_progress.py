@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from raycxr.number_text import count
+
 # Often enough to see that a job in a cluster is alive, seldom enough to read its log.
 LINE_SECONDS = 30.0
 
@@ -26,6 +28,7 @@ class FilmProgress:
         self.verb = verb
         self.bar: tqdm[Any] | None = None
         self.first: tuple[float, int] | None = None
+        self.done = self.total = 0
         self.told = time.monotonic()
 
     def __enter__(self) -> FilmProgress:
@@ -42,6 +45,7 @@ class FilmProgress:
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` films are dealt with."""
         now = time.monotonic()
+        self.done, self.total = done, total
         if self.bar is not None:
             if self.first is None:
                 # What an earlier call has done says nothing about the rate of this one.
@@ -51,6 +55,6 @@ class FilmProgress:
         elif now - self.told >= LINE_SECONDS:
             started, before = self.first or (now, done)
             rate = f", {(done - before) / (now - started):.1f} a second" if done > before else ""
-            print(f"{self.verb}: {done} of {total} films{rate}", file=sys.stderr, flush=True)
+            print(f"{self.verb}: {done} of {count(total, 'film')}{rate}", file=sys.stderr, flush=True)
             self.told = now
         self.first = self.first or (now, done)

@@ -9,6 +9,7 @@ import typer
 
 from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import ConfigPath, Debug, Json, Overrides
+from raycxr.number_text import count
 
 SHOWN_REJECTS = 10
 
@@ -25,12 +26,19 @@ def ingest(
     from raycxr.config.load import load_config
     from raycxr.dataset.ingest import IngestSummary, Runner, run_here
     from raycxr.dataset.ingest import ingest as convert
+    from raycxr.errors import InterruptionError
 
     config = load_config(path, overrides or [])
 
     def work(runner: Runner) -> IngestSummary:
         with FilmProgress("ingest") as progress:
-            return convert(config, runner, progress)
+            try:
+                return convert(config, runner, progress)
+            except KeyboardInterrupt:
+                if not progress.total:
+                    raise
+                done = f"{progress.done} of {count(progress.total, 'film')} are done"
+                raise InterruptionError(f"interrupted: {done}", "run the same command again to go on") from None
 
     if local:
         summary = work(run_here)
@@ -49,20 +57,16 @@ def ingest(
     keys = ("dataset", "id", "images", "rejected", "shards", "skipped")
     document = {key: getattr(summary, key) for key in keys} | {"rejects": dict(reasons)}
     counts, manifest = summary.manifest.counts, summary.manifest
-    there = f" ({summary.skipped} were there already)" if summary.skipped else ""
-    size, films, shards = manifest.geometry.size, _plural(summary.images), _plural(summary.shards)
+    there = f" ({summary.skipped} {'was' if summary.skipped == 1 else 'were'} there already)" if summary.skipped else ""
+    size = manifest.geometry.size
     lines = [
         summary.dataset,
-        f"  {summary.images} film{films} in {summary.shards} shard{shards}{there}, {size} x {size}, "
+        f"  {count(summary.images, 'film')} in {count(summary.shards, 'shard')}{there}, {size} x {size}, "
         f"content {summary.id}",
         f"  classes   {', '.join(manifest.classes)}",
         f"  masks     {counts.annotated} annotated, {summary.images - counts.annotated} without",
         f"  rejected  {summary.rejected}",
     ]
     if reasons:
-        lines[-1] += ": " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        lines[-1] += ": " + ", ".join(f"{files} {reason}" for reason, files in sorted(reasons.items()))
     answer(document, "\n".join(lines), json)
-
-
-def _plural(count: int) -> str:
-    return "" if count == 1 else "s"

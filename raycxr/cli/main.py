@@ -14,7 +14,8 @@ import typer
 import raycxr
 from raycxr.cli import config, evaluate, ingest, inspect, pull, runs, synth, train
 from raycxr.cli.answer import answer_error
-from raycxr.errors import RaycxrError, UsageError
+from raycxr.errors import InterruptionError, RaycxrError, UsageError
+from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
     name="raycxr",
@@ -24,6 +25,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+# What typer returns, without a word, where a verb was interrupted.
+TYPER_INTERRUPTED = 130
 
 
 def _show_version(asked: bool) -> None:
@@ -54,6 +58,7 @@ app.command("config")(config.config)
 
 def main() -> None:
     """Run the command line: 0 only on success, 2 on wrong usage or configuration, 1 on failure."""
+    end_by_sigterm_as_by_ctrl_c()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -62,14 +67,16 @@ def run(arguments: list[str]) -> int:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
         status = app(arguments, standalone_mode=False)
+        if status == TYPER_INTERRUPTED:
+            raise KeyboardInterrupt
     except RaycxrError as error:
         if debug:
             traceback.print_exc()
         answer_error(error, as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        answer_error(RaycxrError("interrupted"), as_json)
-        return 130
+        answer_error(InterruptionError("interrupted", "run it again"), as_json)
+        return InterruptionError.exit_code
     except Exception as error:  # the last line of defence: a user gets one line, a developer --debug
         if debug:
             traceback.print_exc()

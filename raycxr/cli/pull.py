@@ -24,8 +24,10 @@ def pull(
     from raycxr.runs.listing import best_run
     from raycxr.runs.metric import check_mode
     from raycxr.runs.record import BEST
+    from raycxr.storage.patience import first_contact
 
-    best, second = best_run(uri, metric, check_mode(mode, metric))
+    with first_contact():
+        best, second = best_run(uri, metric, check_mode(mode, metric))
     pull_bundle(best.location / BEST, destination)
     value = best.value(metric)
     document: dict[str, Any] = {

@@ -20,8 +20,10 @@ def runs(
     """List the runs under a storage URI, best first."""
     from raycxr.runs.listing import list_runs
     from raycxr.runs.metric import check_mode
+    from raycxr.storage.patience import first_contact
 
-    entries = list_runs(uri, metric, check_mode(mode, metric))
+    with first_contact():
+        entries = list_runs(uri, metric, check_mode(mode, metric))
     document: list[dict[str, Any]] = [
         {
             "run": entry.location.uri,

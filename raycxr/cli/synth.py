@@ -8,6 +8,7 @@ import typer
 
 from raycxr.cli.answer import answer
 from raycxr.cli.options import Debug, Json
+from raycxr.number_text import count as counted
 
 # The names of `raycxr.sources.synth.LAYOUTS`, which takes too long to import for a help page.
 _LAYOUTS = "siim-dicom, siim-png, jsrt, montgomery, shenzhen, tb-mirror or pairs"
@@ -62,5 +63,5 @@ def synth(
         "images": summary.images,
         "with_mask": summary.with_mask,
     }
-    text = f"{summary.images} phantom films ({summary.with_mask} with masks) in the {layout} layout: {out}"
+    text = f"{counted(summary.images, 'phantom film')} ({summary.with_mask} with masks) in the {layout} layout: {out}"
     answer(document, text, json)

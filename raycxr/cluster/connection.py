@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
 from raycxr.errors import RaycxrError
+from raycxr.signals import kept_handler
 
 # Read by Ray when it is imported. Measured on two cores: they save processes and seconds at start, and noise.
 ENVIRONMENT = {
@@ -65,10 +67,14 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     importing = threading.Thread(target=_import_all, args=(imports,), daemon=True)
     importing.start()
     try:
-        if address:
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-        else:
-            ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+        # Ray's own handler of SIGTERM ends the process without a word.
+        with kept_handler(signal.SIGTERM):
+            if address:
+                ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+            else:
+                ray.init(address="local", include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    except SystemExit:
+        raise KeyboardInterrupt from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), "")
         where = f"the Ray cluster at {address}" if address else "a Ray cluster in this process"

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from yaml.reader import ReaderError
 
 from raycxr.config.explain import explain
 from raycxr.config.sections import Config
@@ -39,10 +40,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     ConfigurationError
         A file is missing or malformed, a key unknown, a value wrong, or an environment variable unset.
     """
-    values = _read_with_parents(Path(path), ())
-    for override in overrides:
-        _apply_override(values, override)
-    return check_config(_substitute(values, ()), str(path))
+    try:
+        values = _read_with_parents(Path(path), ())
+        for override in overrides:
+            _apply_override(values, override)
+        return check_config(_substitute(values, ()), str(path))
+    except RecursionError:
+        raise ConfigurationError(
+            f"{path} is nested too deeply, or holds an alias of what it lies in", "write the values out"
+        ) from None
 
 
 def check_config(values: Mapping[str, Any], origin: str) -> Config:
@@ -55,7 +61,20 @@ def check_config(values: Mapping[str, Any], origin: str) -> Config:
 
 def to_yaml(config: Config) -> str:
     """Write a resolved configuration as YAML that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, width=100)
+    values = _without_default_nulls(config, config.model_dump(mode="json"))
+    return yaml.safe_dump(values, sort_keys=False, width=100)
+
+
+def _without_default_nulls(section: BaseModel, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is null where it is left out; null in place of another default stays."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = getattr(section, key)
+        if isinstance(inner, BaseModel):
+            kept[key] = _without_default_nulls(inner, value)
+        elif value is not None or type(section).model_fields[key].default is not None:
+            kept[key] = value
+    return kept
 
 
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -77,20 +96,33 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError(f"no configuration at {path}", "check the file name") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}", "name a readable YAML file") from None
+    except IsADirectoryError:
+        raise ConfigurationError(f"{path} is a folder, not a configuration", "name a YAML file in it") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path} is no configuration: not UTF-8 text (byte {error.start})", "name a YAML file"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}", "name a readable YAML file") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where is not None else ""
-        problem = getattr(error, "problem", None) or "malformed"
-        raise ConfigurationError(f"{path} is not valid YAML{line}: {problem}", "mend that line") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML{_place_in_yaml(error)}", "mend that line") from None
     if values is None:
-        return {}
+        raise ConfigurationError(f"{path} is empty", "write 'section:' and its keys below, see raycxr config --help")
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} holds no sections", "write 'section:' and its keys below")
     return values
+
+
+def _place_in_yaml(error: yaml.YAMLError | ValueError) -> str:
+    """Where the text stops being YAML, and why."""
+    if isinstance(error, ReaderError):
+        return f": character {error.position + 1} is a control character"
+    where = getattr(error, "problem_mark", None)
+    line = f" at line {where.line + 1}" if where is not None else ""
+    # A date such as 2024-02-30 is a ValueError.
+    return f"{line}: {getattr(error, 'problem', None) or error}"
 
 
 def _merge(base: dict[str, Any], top: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Any]:
@@ -114,7 +146,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         )
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigurationError(f"override {key}: {text!r} is not valid YAML", "quote the value") from None
     section = values
     for part in parts[:-1]:

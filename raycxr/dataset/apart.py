@@ -7,6 +7,7 @@ the same film would end it. The second time, each film is converted in a child: 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -44,10 +45,15 @@ class Apart:
         """Convert a film; one that ends its process is a reject with the reason `decoder_died`."""
         if self._child is None:
             # A forked copy of a process with threads may hang; a fresh one does not.
-            self._child = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._child = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c)
         try:
             return self._child.submit(self._convert, film, originals, rules).result()
         except BrokenProcessPool:
             self._child.shutdown()
             self._child = None
             return Reject(film.uri, "decoder_died", "the process that converted the film died, twice")
+
+
+def _leave_ctrl_c() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

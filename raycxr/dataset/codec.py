@@ -51,5 +51,7 @@ def decode_image(data: Any, coded: str, height: int, width: int) -> NDArray[Any]
         plain = data if codec == "raw" else pa.Codec("zstd").decompress(data, decompressed_size=size)
         pixels = np.frombuffer(plain, dtype=_TYPES[kind]).reshape(height, width)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"a film's {coded} bytes are damaged: {error}", "restore the shard, or ingest again") from None
+        raise DataError(
+            f"a film's {coded} bytes are damaged: {error}", "restore the shard, or delete the data set and ingest again"
+        ) from None
     return pixels if codec == "raw" else np.add.accumulate(pixels, axis=0, dtype=pixels.dtype)

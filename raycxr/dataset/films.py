@@ -20,6 +20,7 @@ from raycxr.dataset.manifest import Manifest, read_index, read_manifest
 from raycxr.dataset.shard import read_film
 from raycxr.dataset.split import SPLITS, assign_splits
 from raycxr.errors import ConfigurationError, DataError
+from raycxr.number_text import count
 from raycxr.storage.location import Location
 
 
@@ -159,6 +160,6 @@ def check_trainable(splits: SplitIndex) -> None:
     for bit, name in enumerate(splits.manifest.classes):
         if not any(row["pixels"][bit] for row in train):
             raise DataError(
-                f"class {name!r} has no pixel in any of the {len(train)} training films",
+                f"class {name!r} has no pixel in {count(len(train), 'training film')}",
                 "change dataset.split, or leave the class out of ingest.classes",
             )

@@ -35,12 +35,14 @@ from raycxr.dataset.manifest import (
 )
 from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules, reject_strange_names
 from raycxr.dataset.shard_task import PARTS, write_shard
-from raycxr.dataset.split import assign_splits
+from raycxr.dataset.split import assign_splits, check_divisible
 from raycxr.errors import ConfigurationError, DataError, StorageError
+from raycxr.number_text import count
 from raycxr.sources.film import Listing
 from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
 
 Progress = Callable[[int, int], object]
 # Runs a shard's task for every plan and yields the parts in any order.
@@ -87,6 +89,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     section, split = config.ingest, config.dataset.split or SplitSection()
     out = Location(section.out)
     rules = build_rules(section)
+    _check_reachable(Location(section.images), out)
     listing = reject_strange_names(rules.source.list())
     before = read_generation(out)
     unfinished = find_unfinished(out)
@@ -97,6 +100,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     plan = build_plan(listing, rules, section, before.films, len(before.shards))
     if before.manifest is not None:
         _check_same(out, before, listing, plan, rules, split)
+    check_divisible({film.id: film.split for film in listing.films}, split)
     if plan.shards or not (out / MANIFEST).exists():
         check_writable(out)
     notes = _finished_parts(out)
@@ -111,7 +115,10 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
             done += len(part["index"]) + len(part["rejects"])
             progress(done, listed)
     parts.sort(key=lambda part: part["number"])
-    index, rejects = _rows(before, parts, listing)
+    rejects = _rejects(parts, listing)
+    # A shard of which every film was rejected holds nothing, and is no part of the data set.
+    parts = [part for part in parts if part["index"]]
+    index = _index(before, parts)
     if before.manifest is not None and (out / MANIFEST).exists() and (index, rejects) == (before.index, before.rejects):
         manifest = before.manifest
     else:
@@ -124,6 +131,13 @@ def run_here(plans: Sequence[ShardPlan], rules: Rules, out: Location) -> Iterato
     """Convert shards one after the other in this process."""
     for plan in plans:
         yield write_shard(plan, rules, out)
+
+
+def _check_reachable(*locations: Location) -> None:
+    """Ask each server for its place once; what is there is for others to say."""
+    with first_contact():
+        for location in locations:
+            location.is_dir()
 
 
 def _finished_parts(out: Location) -> dict[str, dict[str, Any]]:
@@ -157,9 +171,10 @@ def _check_same(
     listed = {film.id: film_fingerprint(film, rules.roots) for film in listing.films}
     other = [row["id"] for row in before.index if listed.get(row["id"]) != row["listed_sha256"]]
     if other:
+        gone, have = ("is gone", "has") if len(other) == 1 else ("are gone", "have")
         raise DataError(
-            f"{out} already holds a data set of other films: {len(other)} of its {len(before.index)} are gone from the "
-            f"source or have other files now, for example {other[0]}",
+            f"{out} already holds a data set of other films: {len(other)} of its {len(before.index)} {gone} from the "
+            f"source or {have} other files now, for example {other[0]}",
             remedy,
         )
     if before.manifest.split != split:
@@ -168,13 +183,16 @@ def _check_same(
         )
 
 
-def _rows(
-    before: Generation, parts: list[dict[str, Any]], listing: Listing
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Rows of the index and of the rejects."""
-    index = before.index + [row for part in parts for row in part["index"]]
+def _rejects(parts: list[dict[str, Any]], listing: Listing) -> list[dict[str, str]]:
+    """Rows of the rejects: by the listing, and by the conversion."""
     rejects = [asdict(reject) for reject in listing.rejects] + [row for part in parts for row in part["rejects"]]
-    return index, sorted(rejects, key=lambda row: (row["original"], row["reason"]))
+    return sorted(rejects, key=lambda row: (row["original"], row["reason"]))
+
+
+def _index(before: Generation, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the index: the old ones, and those of the new shards by their places in the manifest."""
+    new = [{**row, "shard": place} for place, part in enumerate(parts, len(before.shards)) for row in part["index"]]
+    return before.index + new
 
 
 def _publish(
@@ -240,17 +258,18 @@ def _decoders(before: Generation, now: str) -> str:
 
 def _check_contents(index: list[dict[str, Any]], rejects: list[dict[str, str]], rules: Rules, out: Location) -> None:
     if not index:
-        reason, count = Counter(row["reason"] for row in rejects).most_common(1)[0]
+        reason, most = Counter(row["reason"] for row in rejects).most_common(1)[0]
         example = next(row for row in rejects if row["reason"] == reason)
+        all_of_them = "the only film was" if len(rejects) == 1 else f"all {len(rejects)} films were"
         raise DataError(
-            f"all {len(rejects)} films were rejected, {count} as {reason}: {example['original']}: {example['detail']}",
+            f"{all_of_them} rejected, {most} as {reason}: {example['original']}: {example['detail']}",
             "mend the films, or ingest.images and ingest.masks",
         )
     annotated = [row["pixels"] for row in index if row["annotated"]]
     for bit, name in enumerate(rules.structures):
         if annotated and not any(pixels[bit] for pixels in annotated):
             raise DataError(
-                f"class {name!r} has no pixel in any of {len(annotated)} annotated films; {out} was not published",
+                f"class {name!r} has no pixel in {count(len(annotated), 'annotated film')}; {out} was not published",
                 "check ingest.classes and the masks, or leave the class out",
             )
 

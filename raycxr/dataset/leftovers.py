@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from datetime import timedelta
 
 from raycxr.dataset.generation import PREVIOUS
 from raycxr.dataset.manifest import INDEX, MANIFEST, REJECTS, Manifest
 from raycxr.dataset.shard_task import PARTS
 from raycxr.errors import DataError, StorageError
 from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
 
 SHARD_FOLDERS = ("shards", "masks")
+# After that long nobody is still sending a shard.
+LONGEST_UPLOAD = timedelta(hours=1)
 # Names that an ingest gives to its files, folder by folder: nothing else is ever deleted.
 _SHARD = r"\d{5}-[0-9a-f]{8}"
 _TABLES = "|".join(map(re.escape, (MANIFEST, INDEX, REJECTS)))
@@ -69,3 +73,7 @@ def clear_leftovers(out: Location, manifest: Manifest, unfinished: list[Location
     for file in unfinished:
         file.delete_tree()
         file.delete()
+    for name in SHARD_FOLDERS:
+        # Not every server and not every user's rights know of this, and the data set is whole already.
+        with suppress(StorageError), first_contact():
+            (out / name).abort_uploads(LONGEST_UPLOAD)

@@ -24,6 +24,7 @@ ASKED_AT_ONCE = 16
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 REJECTS = "rejects.parquet"
+_RESTORE = "restore it, or delete the data set and ingest again"
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -118,18 +119,23 @@ def read_manifest(dataset: Location) -> Manifest:
             raise DataError(f"{dataset} holds no finished data set: {MANIFEST} is missing", "run raycxr ingest again")
         raise DataError(f"there is no data set at {dataset}", "run raycxr ingest, or correct the place")
     try:
-        values = json.loads(place.read_text())
+        values = json.loads(place.read_bytes())
     except ValueError:
-        raise DataError(f"{place} is not valid JSON", "restore it, or ingest again") from None
+        raise DataError(f"{place} is damaged: not valid JSON", _RESTORE) from None
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
-        raise DataError(f"{place} has format version {version}, this raycxr reads {FORMAT_VERSION}", "ingest again")
+        if version is None:
+            raise DataError(f"{place} is damaged: no format version", _RESTORE)
+        raise DataError(
+            f"{place} has format version {version!r}, this raycxr reads {FORMAT_VERSION}",
+            "delete the data set and ingest again, or use the raycxr that wrote it",
+        )
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{place}: {where}: {first['msg']}", "restore it, or ingest again") from None
+        raise DataError(f"{place} is damaged: {where}: {first['msg']}", _RESTORE) from None
 
 
 def read_index(dataset: Location) -> list[dict[str, Any]]:
@@ -151,12 +157,12 @@ def write_rows(place: Location, rows: list[dict[str, Any]], schema: pa.Schema) -
 
 def _read_rows(place: Location) -> list[dict[str, Any]]:
     if not place.exists():
-        raise DataError(f"{place} is missing", "restore it, or delete the data set and ingest again")
+        raise DataError(f"{place} is missing", _RESTORE)
     try:
         # Not pq.read_table, which imports pandas.
         rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(place.read_bytes())).read().to_pylist()
     except pa.ArrowInvalid as error:
-        raise DataError(f"{place} is damaged: {error}", "restore it, or delete the data set and ingest again") from None
+        raise DataError(f"{place} is damaged: {error}", _RESTORE) from None
     return rows
 
 
@@ -164,13 +170,13 @@ def check_shards(location: Location, entries: Sequence[ShardEntry]) -> None:
     """Refuse shards of which one is missing or has another size, without reading any; a `DataError` names it."""
 
     def check(entry: ShardEntry) -> None:
-        place, remedy = location / entry.name, "restore it, or delete the data set and ingest again"
+        place = location / entry.name
         try:
             size = place.size()
         except MissingError:
-            raise DataError(f"shard {place} is missing", remedy) from None
+            raise DataError(f"shard {place} is missing", _RESTORE) from None
         if size != entry.bytes:
-            raise DataError(f"shard {place} is damaged: {size} bytes instead of {entry.bytes}", remedy)
+            raise DataError(f"shard {place} is damaged: {size} bytes instead of {entry.bytes}", _RESTORE)
 
     with ThreadPoolExecutor(ASKED_AT_ONCE) as askers:
         list(askers.map(check, entries))

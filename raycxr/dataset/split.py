@@ -16,6 +16,7 @@ from typing import Any
 
 from raycxr.config.sections import SplitSection
 from raycxr.errors import DataError
+from raycxr.number_text import count
 
 SPLITS = ("train", "validation", "test")
 
@@ -53,11 +54,7 @@ def assign_splits(
     if rule.rule == "given":
         return splits | _given(index, groups, free, rule, kept)
     if rule.rule == "k-fold":
-        if len(groups) < rule.folds:
-            raise DataError(
-                f"{rule.folds} folds need as many patients, there are {len(groups)}",
-                "lower dataset.split.folds",
-            )
+        _check_folds(len(groups), rule)
         tested = _fold(index, groups, rule)
     else:
         tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
@@ -65,6 +62,28 @@ def assign_splits(
     rest = [group for group in free if not set(group) & tested]
     splits |= {film: "test" for group in free if set(group) & tested for film in group}
     return splits | _train_and_validation(rest, rule, kept)
+
+
+def check_divisible(given: Mapping[str, str | None], rule: SplitSection) -> None:
+    """Refuse a rule that does not fit films of which only the names and the given splits are known yet.
+
+    Parameters
+    ----------
+    given : mapping
+        Film id -> split that the source gives, or None.
+
+    Raises
+    ------
+    DataError
+        A film has no given split, or no number in its name, or there are fewer films than folds.
+    """
+    if rule.rule == "given":
+        _check_given(given)
+    if rule.rule == "scr-folds":
+        for film in given:
+            _scr_fold(film)
+    if rule.rule == "k-fold":
+        _check_folds(len(given), rule)
 
 
 def _keep(groups: Sequence[list[str]], kept: Mapping[str, str]) -> tuple[dict[str, str], list[list[str]]]:
@@ -148,8 +167,8 @@ def _proportions(
     by_remainder = sorted(exact, key=lambda name: wanted[name] - exact[name])
     for name in by_remainder[: films - sum(wanted.values())]:
         wanted[name] += 1
-    for name, count in present.items():
-        wanted[name] -= count
+    for name, number in present.items():
+        wanted[name] -= number
     splits: dict[str, str] = {}
     for group in groups:
         # Exact where every group is one film; a larger group that straddles a border stays whole.
@@ -170,6 +189,24 @@ def _scr_fold(film_id: str) -> int:
     return 1 if int(number.group(1)) % 2 else 2
 
 
+def _check_folds(patients: int, rule: SplitSection) -> None:
+    if patients < rule.folds:
+        there = "is" if patients == 1 else "are"
+        raise DataError(
+            f"{rule.folds} folds need as many patients, there {there} {patients}", "lower dataset.split.folds"
+        )
+
+
+def _check_given(given: Mapping[str, str | None]) -> None:
+    without = [film for film, split in given.items() if split is None]
+    if without:
+        have = "has" if len(without) == 1 else "have"
+        raise DataError(
+            f"{len(without)} of {count(len(given), 'film')} {have} no given split, for example {without[0]!r}",
+            "sort the films into train, validation and test folders, or choose another dataset.split.rule",
+        )
+
+
 def _given(
     index: Sequence[Mapping[str, Any]],
     groups: Sequence[list[str]],
@@ -178,18 +215,13 @@ def _given(
     kept: Mapping[str, str],
 ) -> dict[str, str]:
     given = {row["id"]: row["given_split"] for row in index}
-    without = [film for film, split in given.items() if split is None]
-    if without:
-        raise DataError(
-            f"{len(without)} of {len(given)} films have no given split, for example {without[0]!r}",
-            "sort the films into train, validation and test folders, or choose another rule",
-        )
+    _check_given(given)
     for group in groups:
         sides = {given[film] for film in group}
         if len(sides) > 1:
             raise DataError(
                 f"the given split divides one patient: {', '.join(group[:3])} lie in {', '.join(sorted(sides))}",
-                "move the films to one side, or choose another rule",
+                "move the films to one side, or choose another dataset.split.rule",
             )
     splits = {film: given[film] for group in free for film in group}
     if "validation" in given.values():

@@ -9,6 +9,7 @@ from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.overlay import contact_sheet, ranked
 from raycxr.evaluation.page import report_page
 from raycxr.evaluation.summary import film_table, summary_json
+from raycxr.number_text import count
 from raycxr.prediction.predictor import Predictor
 from raycxr.storage.location import Location
 
@@ -44,10 +45,9 @@ def _pictures(evaluation: Evaluation, overlays: int) -> dict[str, bytes]:
     """Heading -> PNG; nothing where no picture is wanted."""
     films = ranked(evaluation)
     chosen = {"Worst": films[:overlays], "Best": films[::-1][:overlays]}
+    of_all = f"of {count(len(films), f'{evaluation.split} film')}"
     return {
-        f"{which} of {len(films)} {evaluation.split} films": contact_sheet(
-            evaluation, shown, f"{which} of {len(films)} {evaluation.split} films"
-        )
+        f"{which} {of_all}": contact_sheet(evaluation, shown, f"{which} {of_all}")
         for which, shown in chosen.items()
         if shown
     }

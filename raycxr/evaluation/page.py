@@ -9,6 +9,7 @@ from typing import Any
 from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.summary import DISTANCES, TITLES
 from raycxr.html_document import html_document, picture_uri
+from raycxr.number_text import count
 
 STYLE = """
 tr:last-child td { font-weight: 600; }
@@ -33,7 +34,8 @@ def report_page(
     """
     parts = [f"<h1>{html.escape(model)}</h1><p class='about'>{html.escape(bundles)}</p>"]
     for evaluation, summary, sheets in zip(evaluations, summaries, pictures, strict=True):
-        about = f"{summary['images']} {evaluation.split} films, {evaluation.dataset} (content {evaluation.dataset_id})"
+        films = count(summary["images"], f"{evaluation.split} film")
+        about = f"{films}, {evaluation.dataset} (content {evaluation.dataset_id})"
         parts.append(f"<h2>How well it does</h2><p class='about'>{html.escape(about)}</p>")
         parts.append(f"<div class='scroll'>{_table(summary)}</div>")
         parts.append("<p class='about'>Mean over films, with the 95 % bootstrap interval below.</p>")

@@ -12,6 +12,7 @@ import numpy as np
 from raycxr.evaluation.evaluate import Evaluation
 from raycxr.json_document import to_json
 from raycxr.metrics.bootstrap import mean_interval
+from raycxr.number_text import count
 
 # Intervals are resampled with a seed of their own, so that two evaluations of one model agree to the last digit.
 INTERVAL_SEED = 0
@@ -88,7 +89,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     for structure in structures:
         rows.append([structure, *(_cell(summary, name, structure) for name in names)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [f"{summary['dataset']}  {summary['split']}, {summary['images']} films, mean [95 % interval]"]
+    lines = [f"{summary['dataset']}  {summary['split']}, {count(summary['images'], 'film')}, mean [95 % interval]"]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for name, missing in summary["undefined"].items():
         shown = ", ".join(f"{count} of {structure}" for structure, count in missing.items() if structure != "mean")

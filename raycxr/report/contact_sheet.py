@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycxr.html_document import html_document, picture_uri
+from raycxr.number_text import count, percent, percent_of
 from raycxr.report.augmentation_sheet import AugmentationSheet
 from raycxr.report.chart import DASHES, grey_level_chart
 from raycxr.report.inspection import Inspection
 from raycxr.report.inspection_table import class_table, provenance, reject_table, size_table, split_table, swatch
 from raycxr.report.intensities import MEAN_SIDE, MeanFilm
-from raycxr.report.number_text import count, percent, percent_of
 from raycxr.report.tile import tile_figure
 from raycxr.xray.outline import COLOURS
 
@@ -98,7 +98,7 @@ def contact_sheet_page(inspection: Inspection, augmentation: AugmentationSheet |
 def _cards(inspection: Inspection) -> str:
     whole = inspection.whole
     cards = [
-        (f"{whole.images:,}", "films", f"of {count(whole.patients, 'patient')}"),
+        (f"{whole.images:,}", "film" if whole.images == 1 else "films", f"of {count(whole.patients, 'patient')}"),
         (f"{whole.annotated:,}", "annotated", f"{whole.images - whole.annotated:,} without masks"),
     ]
     cards += [
@@ -121,7 +121,7 @@ def _checks(inspection: Inspection) -> str:
     files, shards = len(inspection.manifest.shards + inspection.manifest.masks), len(inspection.manifest.shards)
     counts = inspection.manifest.counts
     checks = [
-        (True, f"{counts.images:,} films and {counts.rejected:,} rejected are the {counts.listed:,} that were listed"),
+        (True, f"{count(counts.images, 'film')} + {counts.rejected:,} rejected = {counts.listed:,} listed"),
         (not patients, f"{count(patients, 'patient') if patients else 'no patient'} in more than one split"),
         (not torn, equal + (f"{torn:,} of them in more than one split" if torn else "each on one side of the split"))
         if groups

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from raycxr.dataset.manifest import Manifest
 from raycxr.dataset.shard import open_verified, read_film
+from raycxr.number_text import percent
 from raycxr.report.film_count import Row, area, shows
 from raycxr.report.intensities import GreyLevels, MeanFilm, shown_film
-from raycxr.report.number_text import percent
 from raycxr.report.tile import Tile, make_tile
 from raycxr.storage.location import Location
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from raycxr.dataset.manifest import Manifest, check_shards, read_index, read_manifest, read_rejects
 from raycxr.errors import DataError
+from raycxr.number_text import count
 from raycxr.report.film_count import (
     FilmCount,
     class_areas,
@@ -22,6 +23,7 @@ from raycxr.report.film_count import (
 )
 from raycxr.report.film_sample import FilmSample, choose_films, read_sample
 from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
 
 # Questions that object storage answers at once.
 
@@ -95,7 +97,8 @@ def inspect_dataset(
     DataError
         No finished data set, or a file of it is missing or damaged.
     """
-    manifest = read_manifest(location)
+    with first_contact():
+        manifest = read_manifest(location)
     index, rejects = read_index(location), read_rejects(location)
     _check_counts(location, manifest, index, rejects)
     check_shards(location, manifest.shards + manifest.masks)
@@ -121,7 +124,7 @@ def _check_counts(location: Location, manifest: Manifest, index: Sequence[Any], 
     found = (len(index), len(rejects), len(index) + len(rejects))
     if found != (counts.images, counts.rejected, counts.listed):
         raise DataError(
-            f"{location}: the manifest tells of {counts.images} films and {counts.rejected} rejected, "
+            f"{location}: the manifest tells of {count(counts.images, 'film')} and {counts.rejected} rejected, "
             f"the tables hold {found[0]} and {found[1]}",
             "restore the tables, or delete the data set and ingest again",
         )

@@ -7,11 +7,11 @@ from html import escape
 
 import numpy as np
 
+from raycxr.number_text import byte_size, count, percent, percent_of
 from raycxr.report.chart import area_chart
 from raycxr.report.film_count import FilmCount
 from raycxr.report.inspection import Inspection
 from raycxr.report.inspection_text import area_range, intensity_text, originals_text
-from raycxr.report.number_text import byte_size, count, percent, percent_of
 from raycxr.report.tile import colour
 
 _REJECT_EXAMPLES = 3

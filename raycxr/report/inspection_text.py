@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raycxr.number_text import byte_size, count, percent, percent_of
 from raycxr.report.inspection import Inspection
-from raycxr.report.number_text import byte_size, count, percent, percent_of
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 # Sizes of films that a line of text names before it counts the others.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raycxr.errors import ConfigurationError, DataError
+from raycxr.number_text import count
 from raycxr.runs.bundle import MARKER, METRICS
 from raycxr.runs.metric import Mode, metric_value
 from raycxr.runs.record import BEST, RECORD, read_history, read_record
@@ -95,6 +96,10 @@ def best_run(uri: str, metric: str, mode: Mode) -> tuple[RunEntry, RunEntry | No
     entries = list_runs(uri, metric, mode)
     ready = [entry for entry in entries if entry.has_bundle and entry.value(metric) is not None]
     if not ready:
-        found = f"{len(entries)} runs, none with a finished epoch that recorded {metric!r}" if entries else "no run"
+        found = (
+            f"{count(len(entries), 'run')}, none with a finished epoch that recorded {metric!r}"
+            if entries
+            else "no run"
+        )
         raise DataError(f"nothing to pull under {uri}: {found}", "check the URI and --metric, see raycxr runs")
     return ready[0], ready[1] if len(ready) > 1 else None

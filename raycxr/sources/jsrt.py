@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from raycxr.errors import DataError
+from raycxr.number_text import count
 from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.folder import PICTURES, list_folder, with_suffix
 from raycxr.storage.location import Location
@@ -73,7 +74,7 @@ class JsrtSource:
             labels = {"nodule": int(name.startswith("JPCLN"))}
             films.append(Film(name, image.uri, parts, bool(parts), name, labels, FIELD_WIDTH_MM, None))
         for name, parts in sorted(masks.items()):
-            rejects.append(Reject(parts[0].uri, "image_missing", f"{len(parts)} masks of {name}, but no film"))
+            rejects.append(Reject(parts[0].uri, "image_missing", f"{count(len(parts), 'mask')} of {name}, but no film"))
         return Listing(tuple(films), tuple(rejects))
 
     def decode(self, film: Film, data: bytes) -> Decoded:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from raycxr.errors import DataError
+from raycxr.number_text import count
 from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.folder import PICTURES, by_film, list_folder, list_inside, mask_folder, with_suffix
 from raycxr.sources.shenzhen import IMAGE_FOLDER, tuberculosis
@@ -90,7 +91,7 @@ class MontgomerySource:
             else:
                 films.append(Film(name, image.uri, parts, bool(parts), name, tuberculosis(name), None, None))
         for name, parts in sorted(masks.items()):
-            rejects.append(Reject(parts[0].uri, "image_missing", f"{len(parts)} masks of {name}, but no film"))
+            rejects.append(Reject(parts[0].uri, "image_missing", f"{count(len(parts), 'mask')} of {name}, but no film"))
         return Listing(tuple(films), (*rejects, *strange))
 
     def decode(self, film: Film, data: bytes) -> Decoded:

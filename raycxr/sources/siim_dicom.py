@@ -6,9 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from raycxr.errors import DataError, RefusedFilmError
+from raycxr.number_text import count
 from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.patient_key import hash_patient
-from raycxr.sources.table import read_table
+from raycxr.sources.table import read_table, told
 from raycxr.storage.location import Location
 from raycxr.xray.run_length import EMPTY, RunLengths
 
@@ -79,10 +80,11 @@ class SiimDicomSource:
                 films.append(Film(name, image.uri, parts, True, name, {STRUCTURE: int(bool(masks))}, None, None))
             else:
                 rejects.append(Reject(image.uri, "row_missing", f"{table.name} has no row of it"))
-        rejects += [
-            Reject(_row_uri(table, name), "image_missing", f"{len(rows[name])} rows, but no {name}{_DICOM}")
-            for name in sorted(rows.keys() - images.keys())
-        ]
+        for number, (name, texts) in enumerate(rows.items(), start=1):
+            if name not in images:
+                shown = told(name, f"name {number}")
+                missing = f"{count(len(texts), 'row')}, but no {told(name + _DICOM, 'film of that name')}"
+                rejects.append(Reject(_row_uri(table, shown), "image_missing", missing))
         return Listing(tuple(films), tuple(rejects))
 
     def decode(self, film: Film, data: bytes) -> Decoded:

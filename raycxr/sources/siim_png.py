@@ -9,7 +9,7 @@ from raycxr.errors import DataError
 from raycxr.sources.film import Decoded, Film, Listing, MaskPart, Reject
 from raycxr.sources.folder import PICTURES, list_folder, mask_folder, with_suffix
 from raycxr.sources.siim_dicom import STRUCTURE
-from raycxr.sources.table import read_table
+from raycxr.sources.table import read_table, told
 from raycxr.storage.location import Location
 from raycxr.xray.intensity import invert
 from raycxr.xray.picture import DECODER, decode_picture
@@ -83,9 +83,11 @@ class SiimPngSource:
         rejects = []
         for row in rows:
             if row.id in films or row.file in files:
-                rejects.append(Reject(row.uri, "duplicate_id", f"another row has {row.file} or {row.id}, too"))
+                taken = f"{told(row.file, 'its file')} or {told(row.id, 'its id')}"
+                rejects.append(Reject(row.uri, "duplicate_id", f"another row has {taken}, too"))
             elif row.file not in images:
-                rejects.append(Reject(row.uri, "image_missing", f"no {row.file} in {IMAGE_FOLDER}/"))
+                missing = told(row.file, "file of that name")
+                rejects.append(Reject(row.uri, "image_missing", f"no {missing} in {IMAGE_FOLDER}/"))
             elif fault := _conflict(row):
                 rejects.append(Reject(images[row.file].uri, *fault))
             elif folder is not None and row.file not in masks:
@@ -115,9 +117,9 @@ def _read_rows(root: Location) -> list[_Row]:
     if not tables:
         raise DataError(f"no name table in {root}", f"expected there: {_EXPECTED}")
     return [
-        _Row(file, name, label, split, f"{table.uri}#{file}")
+        _Row(file, name, label, split, f"{table.uri}#{told(file, f'row {number}')}")
         for split, table in tables.items()
-        for file, name, label in read_table(table, TABLE_COLUMNS)
+        for number, (file, name, label) in enumerate(read_table(table, TABLE_COLUMNS), start=1)
     ]
 
 

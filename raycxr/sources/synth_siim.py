@@ -91,9 +91,10 @@ def write_siim_dicom_from_table(
     for name, text in rows:
         masks[name].append(text)
     films = list(masks.items())[:count]
-    for name, _ in films:
+    for number, (name, _) in enumerate(films, start=1):
+        # Not told: in another table than expected it may be the name of a patient.
         if not _UID.fullmatch(name) or len(name) > _UID_LENGTH:
-            raise DataError(f"{table} names a film {name[:70]!r}, which is no DICOM UID", "give the table of SIIM-ACR")
+            raise DataError(f"{table} names a film (number {number}) by no DICOM UID", "give the table of SIIM-ACR")
     write = partial(_write_dicom_over, out, size or MASK_SIDE, seed)
     annotated = write_films(write, [(number, *film) for number, film in enumerate(films)], progress)
     written = {name for name, _ in films}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from raycxr.errors import DataError
 from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
 from raycxr.xray.picture import encode_png
 
 # Below this many films, starting processes takes longer than drawing.
@@ -36,7 +38,9 @@ class SynthSummary:
 
 def require_empty(out: Location) -> None:
     """Raise a `DataError` if a folder holds anything."""
-    if out.exists() and (not out.is_dir() or out.list()):
+    with first_contact():
+        empty = not out.exists() or (out.is_dir() and not out.list())
+    if not empty:
         raise DataError(f"{out} is not empty", "choose a new folder, or empty this one")
 
 
@@ -63,7 +67,7 @@ def write_films(write: Callable[[FilmT], WrittenT], films: Sequence[FilmT], prog
         return _collect(map(write, films), len(films), progress)
     # A forked copy of a process that has S3 connections or threads may hang; a fresh one does not.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_start_writer) as pool:
         return _collect(pool.map(write, films, chunksize=4), len(films), progress)
 
 
@@ -85,6 +89,12 @@ def eight_bits(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """Write a mask of shape (H, W) as a PNG of 0 and 255."""
     return encode_png(mask.astype(np.uint8) * np.uint8(255))
+
+
+def _start_writer() -> None:
+    cv2.setNumThreads(1)
+    # Ctrl-C reaches every process of a terminal: the one that waits for this one deals with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collect(written: Iterable[WrittenT], total: int, progress: Progress) -> list[WrittenT]:

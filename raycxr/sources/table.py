@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 
 from raycxr.errors import DataError
+from raycxr.number_text import count
 from raycxr.storage.location import Location
 
 _GZIP = b"\x1f\x8b"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
+_SHOWN_LETTERS = 20
+_SHOWN_COLUMNS = 5
 
 
 def read_table(place: Location, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -41,20 +46,36 @@ def read_table(place: Location, columns: tuple[str, ...]) -> list[tuple[str, ...
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in columns if name not in header]
         if missing:
-            found = ", ".join(name[:20] for name in header[:5]) or "nothing"
-            raise DataError(f"{place} has no column {', '.join(missing)}; it has {found}", expected)
+            raise DataError(f"{place} has no column {', '.join(missing)}; {_found(header, columns)}", expected)
         positions = [header.index(name) for name in columns]
         for row in reader:
             if not row:
                 continue
             if len(row) <= max(positions):
-                raise DataError(f"{place} is cut off in line {reader.line_num}: {len(row)} columns", expected)
+                raise DataError(f"{place} is cut off in line {reader.line_num}: {count(len(row), 'column')}", expected)
             rows.append(tuple(row[position].strip() for position in positions))
     except csv.Error as error:
         raise DataError(f"{place} is no table: line {reader.line_num}: {error}", expected) from None
     if not rows:
         raise DataError(f"{place} has no row", expected)
     return rows
+
+
+def told(value: str, otherwise: str) -> str:
+    """Return a file name or an id as it stands in a table, and where it is neither, something else to tell the user.
+
+    What stands in a table that is damaged, or another than expected, may be long, or the name of a patient.
+    """
+    return value if _NAME.fullmatch(value) else otherwise
+
+
+def _found(header: list[str], columns: tuple[str, ...]) -> str:
+    """Tell what stands in the first line; only where it is a header, since it may be a row."""
+    if not header:
+        return "it has nothing"
+    if not set(header) & set(columns):
+        return f"its first line, of {count(len(header), 'column')}, has none of these names"
+    return "it has " + ", ".join(repr(name[:_SHOWN_LETTERS])[1:-1] for name in header[:_SHOWN_COLUMNS])
 
 
 def _decode(place: Location, expected: str) -> str:

@@ -7,8 +7,7 @@ import secrets
 from raycxr.errors import StorageError
 from raycxr.storage.local import TEMPORARY_PREFIX
 from raycxr.storage.location import Location
-
-_PATIENCE_SECONDS = 15.0
+from raycxr.storage.patience import first_contact
 
 
 def check_writable(location: Location) -> None:
@@ -22,18 +21,12 @@ def check_writable(location: Location) -> None:
     Raises
     ------
     StorageError
-        If a right is missing or the place cannot be reached. An unreachable server is given up after 15 s, not
-        after the 90 s for which a run outlasts an outage.
+        If a right is missing or the place cannot be reached, which is told after 15 s.
     """
     probe = location / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:
-        if location.is_local:
+        with first_contact():
             _try_all(probe)
-        else:
-            from raycxr.storage.s3_connection import patience
-
-            with patience(_PATIENCE_SECONDS):
-                _try_all(probe)
     except StorageError as error:
         # The user knows the folder, not the probe.
         raise StorageError(_without(probe, location, error.message), error.remedy) from error

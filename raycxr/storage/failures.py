@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from raycxr.errors import StorageError
 
+_ANOTHER_PLACE = "choose another place"
+
 
 class MissingError(StorageError):
     """A file, folder or bucket that does not exist."""
@@ -31,6 +33,9 @@ def local_failures(action: str, path: object) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if action == "write":
+            # Folders are made as they are needed, so that none is missing: this place takes none, as /proc does.
+            raise StorageError(f"cannot write {path}: no folder can be made there", _ANOTHER_PLACE) from error
         raise MissingError(f"no such file or folder: {path}", "correct the path") from error
     except OSError as error:
         raise _local_error(action, path, error) from error
@@ -44,7 +49,14 @@ def _local_error(action: str, path: object, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"cannot {action} {path}: no space left", "free space or choose another place")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return StorageError(f"cannot {action} {path}: it, or a folder above it, is a file", "choose another place")
+        return StorageError(f"cannot {action} {path}: it, or a folder above it, is a file", _ANOTHER_PLACE)
     if error.errno == errno.EISDIR:
         return StorageError(f"cannot {action} {path}: it is a folder", "name a file inside it")
-    return StorageError(f"cannot {action} {path}: {error.strerror or type(error).__name__}")
+    if error.errno == errno.ENAMETOOLONG:
+        return StorageError(f"cannot {action} {path}: the name is too long", "choose a shorter one")
+    if error.errno == errno.ELOOP:
+        return StorageError(f"cannot {action} {path}: its links go round in a circle", "mend the links")
+    if error.errno == errno.EIO:
+        return StorageError(f"cannot {action} {path}: the disk fails", "check the disk, or choose another place")
+    told = error.strerror or type(error).__name__
+    return StorageError(f"cannot {action} {path}: {told}", f"check that place, or {_ANOTHER_PLACE}")

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -81,6 +82,9 @@ class LocalStore:
             if self.path.is_dir():
                 shutil.rmtree(self.path)
 
+    def abort_uploads(self, older: timedelta) -> None:
+        """Nothing is uploaded to a local folder; what writers leave unfinished there has hidden names."""
+
     def copy_from(self, local: Path) -> None:
         """Write or replace the file with the content of another local file."""
         with (
@@ -119,6 +123,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def replacing_path(path: Path) -> Iterator[Path]:
     """Name a hidden file beside `path`, for the body to write, that takes its place when the body ends well."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # Such as /dev/stdout: the file would take its place.
+        raise OSError(errno.ENOTSUP, "it is a device or a pipe")
     path.parent.mkdir(parents=True, exist_ok=True)
     # With an ending, because torch.save names the archive by what stands before it.
     temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"

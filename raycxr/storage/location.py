@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,13 @@ class Location:
         if self.parent == self:
             raise StorageError(f"will not delete the whole of {self.uri}", "name a folder inside it")
         self._store().delete_tree()
+
+    def abort_uploads(self, older: timedelta) -> None:
+        """Give back the parts of uploads into this folder that were begun so long ago, and never finished.
+
+        A writer that is killed leaves them in the bucket, where nobody sees them and somebody pays for them.
+        """
+        self._store().abort_uploads(older)
 
     def copy_from(self, local: Path) -> None:
         """Write or replace this file with the content of a local file, atomically."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -52,7 +53,7 @@ class S3Store:
 
     def attempt(self, action: str, request: Callable[[Any], Result]) -> Result:
         """Make a request with boto3's client; see `raycxr.storage.s3_connection.attempt`."""
-        return attempt(action, self.uri, lambda connection: request(connection.client))
+        return attempt(action, self.uri, request)
 
     def need_key(self, action: str) -> None:
         """Raise a `StorageError` if this is a whole bucket."""
@@ -161,6 +162,18 @@ class S3Store:
             for start in range(0, len(keys), _KEYS_PER_DELETE):
                 self._delete_batch(keys[start : start + _KEYS_PER_DELETE])
 
+    def abort_uploads(self, older: timedelta) -> None:
+        """Give back the parts of uploads below that were begun so long ago, and never finished."""
+
+        def find(client: Any) -> list[dict[str, Any]]:
+            pages = client.get_paginator("list_multipart_uploads").paginate(**self._below)
+            return [upload for page in pages for upload in page.get("Uploads", ())]
+
+        latest = datetime.now(UTC) - older
+        for upload in self.attempt("list", find):
+            if upload["Initiated"] <= latest:
+                self.attempt("delete", partial(_abort_upload, self.bucket, upload))
+
     def copy_from(self, local: Path) -> None:
         """Write or replace the object with the content of a local file."""
         with local_failures("read", local):
@@ -243,6 +256,10 @@ def _folders_of(name: str) -> Iterator[str]:
     while end > 0:
         yield name[:end]
         end = name.find("/", end + 1)
+
+
+def _abort_upload(bucket: str, upload: dict[str, Any], client: Any) -> None:
+    client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
 def _list_objects(arguments: dict[str, str], client: Any) -> dict[str, Any]:

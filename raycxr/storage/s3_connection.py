@@ -4,8 +4,8 @@
   instance). Those that botocore can refresh are refreshed by it; where a server refuses the ones in use, the
   chain is read again, and only if it holds others is the request repeated.
 * Endpoint, region and profile are the ones that the ``AWS_*`` variables and the AWS configuration name.
-* What passes (no connection, 5xx, throttling) is repeated until `patience` ends; what does not (no bucket, no
-  key, no right) fails at once.
+* What passes (no connection, 5xx, throttling) is repeated for as long as `raycxr.storage.patience` says; what does
+  not (no bucket, no key, no right) fails at once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,13 +24,13 @@ from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, NoCredentialsError
 
+from raycxr.storage.patience import LONG_SECONDS, short_patience
 from raycxr.storage.s3_answer import answer_of
 
 Result = TypeVar("Result")
 
 _AMAZON = re.compile(r"^s3[.-]([a-z0-9-]+\.)?amazonaws\.com(\.cn)?$")
 _LONGEST_PAUSE = 8.0
-_patience: ContextVar[float] = ContextVar("patience", default=90.0)
 
 
 class Connection:
@@ -42,6 +40,8 @@ class Connection:
     ----------
     client : object
         boto3's S3 client: safe for threads, not for forked processes.
+    impatient_client : object
+        The same, but it asks once only and does not wait long for an answer.
     endpoint : str
         URL of a server other than Amazon's, else an empty string.
     """
@@ -50,18 +50,8 @@ class Connection:
         # botocore itself does not know AWS_REGION, which the other SDKs read and EKS sets.
         session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
         self._credentials = session.get_credentials()
-        # botocore takes path-style addresses for any endpoint that is given, unless configured otherwise.
-        self.client: Any = session.client(
-            "s3",
-            region_name=session.region_name or "us-east-1",
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": 3},
-                connect_timeout=5,
-                read_timeout=60,
-                max_pool_connections=32,
-            ),
-        )
-        self.client.meta.events.register("before-parse.s3", _refuse_half_an_answer)
+        self.client = _client(session, attempts=3, read_timeout=60)
+        self.impatient_client = _client(session, attempts=1, read_timeout=15)
         url = str(self.client.meta.endpoint_url)
         self.endpoint = "" if _AMAZON.match(urlsplit(url).hostname or "") else url
 
@@ -70,6 +60,22 @@ class Connection:
         if self._credentials is None:
             raise NoCredentialsError
         return self._credentials.get_frozen_credentials()
+
+
+def _client(session: boto3.session.Session, attempts: int, read_timeout: int) -> Any:
+    # botocore takes path-style addresses for any endpoint that is given, unless configured otherwise.
+    client = session.client(
+        "s3",
+        region_name=session.region_name or "us-east-1",
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=5,
+            read_timeout=read_timeout,
+            max_pool_connections=32,
+        ),
+    )
+    client.meta.events.register("before-parse.s3", _refuse_half_an_answer)
+    return client
 
 
 def _refuse_half_an_answer(response_dict: dict[str, Any], **_: Any) -> None:
@@ -115,17 +121,7 @@ def connection() -> Connection:
         return _current.connection
 
 
-@contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Within the body, give an outage up after so many seconds (90 elsewhere)."""
-    token = _patience.set(seconds)
-    try:
-        yield
-    finally:
-        _patience.reset(token)
-
-
-def attempt(action: str, uri: str, request: Callable[[Connection], Result]) -> Result:
+def attempt(action: str, uri: str, request: Callable[[Any], Result]) -> Result:
     """Return what `request` returns, repeated while it fails in a way that passes.
 
     Parameters
@@ -135,21 +131,23 @@ def attempt(action: str, uri: str, request: Callable[[Connection], Result]) -> R
     uri : str
         The location, for the message.
     request : callable
-        Makes its whole request anew at each call, with the connection that it is given.
+        Makes its whole request anew at each call, with the client that it is given.
 
     Raises
     ------
     StorageError
         For every failure that S3, or the way to it, answers; other errors pass through.
     """
-    outage_began = 0.0
+    limit = short_patience.get()
+    # With much patience an outage counts from its first failure: a large upload may have gone well for long before.
+    outage_began = None if limit is None else time.monotonic()
     pause = 0.25
     renewed = False
     while True:
         used: Connection | None = None
         try:
             used = connection()
-            return request(used)
+            return request(used.client if limit is None else used.impatient_client)
         except (BotoCoreError, ClientError) as error:
             answer = answer_of(error)
             failure = error
@@ -158,11 +156,12 @@ def attempt(action: str, uri: str, request: Callable[[Connection], Result]) -> R
             if _renew(used):
                 continue
         now = time.monotonic()
-        outage_began = outage_began or now
-        if not answer.passes or now - outage_began > _patience.get():
+        outage_began = now if outage_began is None else outage_began
+        left = outage_began + (LONG_SECONDS if limit is None else limit) - now
+        if not answer.passes or left <= 0:
             raise answer.as_error(action, uri, used.endpoint if used else "") from failure
         # Random, so that the workers of a cluster do not all return at the same moment.
-        time.sleep(pause * random.uniform(0.5, 1.0))
+        time.sleep(min(pause * random.uniform(0.5, 1.0), left))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

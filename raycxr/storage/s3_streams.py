@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow
 
 from raycxr.errors import StorageError
+from raycxr.storage.patience import patience
 from raycxr.storage.s3 import S3Store
-from raycxr.storage.s3_connection import patience
 
 PART_BYTES = 16 << 20  # S3 takes 10,000 parts, each but the last of 5 MiB or more: objects up to 156 GiB
 

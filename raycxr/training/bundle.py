@@ -15,6 +15,7 @@ from raycxr.dataset.films import SplitIndex
 from raycxr.dataset.split import split_counts
 from raycxr.errors import DataError
 from raycxr.models.choices import build_model
+from raycxr.number_text import count
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.runs.bundle import WEIGHTS, Bundle, read_bundle, write_bundle
 from raycxr.runs.record import STATE_FILE
@@ -127,8 +128,8 @@ def model_card(
 Segments {", ".join(target.classes)} ({target.name}) in frontal chest radiographs of {splits.manifest.geometry.size} x \
 {splits.manifest.geometry.size} pixels, displayed as usual (lungs dark).
 
-Trained on data set `{splits.manifest.id}` ({splits.manifest.source}, {splits.manifest.counts.images} films): \
-{", ".join(f"{count} {split}" for split, count in counts.items())}, seed {config.train.seed}. \
+Trained on data set `{splits.manifest.id}` ({splits.manifest.source}, {count(splits.manifest.counts.images, "film")}): \
+{", ".join(f"{films} {split}" for split, films in counts.items())}, seed {config.train.seed}. \
 {chosen} (validation {config.train.metric}).
 
 | structure | Dice | IoU |

@@ -19,6 +19,7 @@ from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import build_loss
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.choices import fewest_films, size_divisor, smallest_size
+from raycxr.number_text import count
 from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
@@ -74,8 +75,8 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     shares = workers * config.train.accumulate
     if config.train.batch_size % shares:
         raise ConfigurationError(
-            f"train.batch_size = {config.train.batch_size} cannot be shared by {workers} workers"
-            f" x {config.train.accumulate} accumulation steps",
+            f"train.batch_size = {config.train.batch_size} cannot be shared by {count(workers, 'worker')}"
+            f" x {count(config.train.accumulate, 'accumulation step')}",
             f"choose a multiple of {shares}",
         )
     if config.train.batch_size // shares < fewest_films(config.model):

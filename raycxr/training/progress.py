@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from raycxr.number_text import count
+
 
 class EpochProgress(Protocol):
     """Shown by rank 0 while it trains."""
@@ -58,7 +60,7 @@ class TerminalProgress:
     def _announce(self, bar: tqdm[Any]) -> None:
         """Where there is no bar to see, say once that the first step is done."""
         if bar.disable and not self.announced:
-            print(f"training: {bar.total} steps an epoch", file=sys.stderr, flush=True)
+            print(f"training: {count(int(bar.total or 0), 'step')} an epoch", file=sys.stderr, flush=True)
         self.announced = True
 
     def end(self, entry: Mapping[str, Any], epochs: int) -> None:

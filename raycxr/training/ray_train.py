@@ -6,6 +6,7 @@ otherwise import torch for nothing.
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,10 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, TrainingError
+from raycxr.number_text import count
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD, STATE_FILE
+from raycxr.signals import kept_handler
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
@@ -64,7 +67,7 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     }
     trainer = _trainer(config, settings, cpus, run)
     failure: BaseException | None = None
-    with _display(channel, config.train.epochs):
+    with _display(channel, config.train.epochs), kept_handler(signal.SIGINT):
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
@@ -247,10 +250,11 @@ def _cpus_per_worker(config: Config) -> int:
     total = ray.cluster_resources()
     workers, gpus = config.resources.workers, config.resources.gpus_per_worker
     cpus = config.resources.cpus_per_worker or max(1, min(MOST_CPUS, int(total.get("CPU", 1)) // workers))
+    ask = "asks" if workers == 1 else "ask"
     for name, asked in (("CPU", workers * cpus), ("GPU", workers * gpus)):
         if asked > total.get(name, 0) and config.resources.address is None:
             raise TrainingError(
-                f"{workers} workers ask for {asked:g} {name}s, this cluster has {total.get(name, 0):g}",
+                f"{count(workers, 'worker')} {ask} for {asked:g} {name}s, this cluster has {total.get(name, 0):g}",
                 "lower resources.workers, .cpus_per_worker or .gpus_per_worker",
             )
     return cpus

@@ -13,11 +13,12 @@ import torch
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
-from raycxr.errors import RaycxrError, TrainingError
+from raycxr.errors import InterruptionError, RaycxrError, TrainingError
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
 from raycxr.training.allocator import keep_freed_memory
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.session import LocalSession
@@ -58,7 +59,8 @@ def train(
         In one line: the configuration does not fit the data, the run exists or cannot be resumed, storage refuses,
         the loss diverged.
     """
-    splits = open_splits(config)
+    with first_contact():
+        splits = open_splits(config)
     check_trainable_config(config, splits, config.resources.workers)
     run = _find_run(config, resume) if resume is not None else Location(config.storage.uri) / _name(config, config_path)
     check_writable(run.parent)
@@ -69,14 +71,14 @@ def train(
         resume_record(run, config, description, config.resources.workers)
     counts = ", ".join(f"{count} {name}" for name, count in description["splits"].items())
     tell(
-        f"run {run}: {counts} films of {splits.manifest.geometry.size} pixels, "
+        f"run {run}: films of {splits.manifest.geometry.size} pixels ({counts}), "
         f"classes {', '.join(description['classes'])}"
     )
     try:
         trainer(config, run, resume is not None)
     except KeyboardInterrupt:
         finish_record(run, "interrupted")
-        raise TrainingError(f"run {run.name} was interrupted", f"continue with --resume {run.name}") from None
+        raise InterruptionError(f"run {run.name} was interrupted", f"continue with --resume {run.name}") from None
     except Exception as error:
         # The record must not say "running" for ever; the error itself goes on to the user.
         finish_record(run, "failed", error.message if isinstance(error, RaycxrError) else repr(error))

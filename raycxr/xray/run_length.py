@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycxr.errors import DataError
+from raycxr.number_text import count
 
 Form: TypeAlias = Literal["relative", "absolute"]
 EMPTY = "-1"
@@ -86,7 +87,7 @@ def _numbers(text: str) -> NDArray[np.int64]:
         strange = next((word for word in words if not word.lstrip("-").isdecimal()), words[0])
         raise DataError(f"run lengths hold {strange[:20]!r}, which is no whole number", "mend the table") from None
     if len(numbers) % 2:
-        raise DataError(f"run lengths are {len(numbers)} numbers, pairs were expected", "mend the table")
+        raise DataError(f"run lengths are {count(len(numbers), 'number')}, pairs were expected", "mend the table")
     return numbers
 
 

@@ -18,6 +18,10 @@ from raycxr.sources.synth import LAYOUTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+ONE_IN_PLURAL = re.compile(
+    r"(?<![\d.,])1(?:</?\w+>)* ?(?:(?:all|phantom|annotated) )?(?:films|masks|shards|patients|steps|epochs)\b"
+)
+
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     status = run([str(argument) for argument in arguments])
@@ -97,6 +101,44 @@ def test_texts_for_people(capsys: pytest.CaptureFixture[str], trained: Path) -> 
     assert "clavicles" in out
     _, out, _ = call(capsys, "config", trained.parents[1] / "tiny.yaml", "train.epochs=5")
     assert "epochs: 5" in out
+
+
+def test_one_is_no_plural(
+    capsys: pytest.CaptureFixture[str], trained: Path, phantom_config: Path, tmp_path: Path
+) -> None:
+    one = [f"ingest.images={tmp_path}/films", f"ingest.masks={tmp_path}/films/scr", f"ingest.out={tmp_path}/data"]
+    told = [
+        call(capsys, "synth", "jsrt", "--count", 1, "--size", 64, "--out", tmp_path / "films"),
+        call(capsys, "ingest", phantom_config, *one, "--local"),
+        call(capsys, "inspect", tmp_path / "data", "--html", tmp_path / "sheet.html"),
+        call(capsys, "evaluate", trained, tmp_path / "data", "--split", "all", "--out", tmp_path / "evaluation"),
+        call(
+            capsys,
+            "train",
+            phantom_config,
+            "dataset.split={rule: fraction, train: 22, validation: 1, test: 1}",
+            "train.batch_size=22",
+            "train.epochs=1",
+            f"storage.uri={tmp_path}/runs",
+            "--local",
+        ),
+    ]
+    assert [status for status, _, _ in told] == [0] * len(told)
+    texts = [out + err for _, out, err in told]
+    texts += [file.read_text() for file in (tmp_path / "sheet.html", tmp_path / "evaluation" / "report.html")]
+    for text in texts:
+        assert ONE_IN_PLURAL.findall(text) == []
+    assert "training: 1 step an epoch" in texts[4]
+    assert "Worst of 1 all film" in texts[-1]
+
+
+def test_a_second_data_set_that_is_none_is_told_before_the_first_is_measured(
+    capsys: pytest.CaptureFixture[str], trained: Path, phantom_config: Path, tmp_path: Path
+) -> None:
+    data = phantom_config.parent / "data"
+    _, error = refusal(capsys, "evaluate", trained, data, "/nowhere", "--out", tmp_path / "evaluation")
+    assert "no data set at /nowhere" in error["message"]
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_a_run_name_that_exists(capsys: pytest.CaptureFixture[str], trained: Path, phantom_config: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from raycxr.config.load import load_config, to_yaml
+from raycxr.config.sections import Config, DatasetSection, IngestSection, OptimizerSection, SplitSection, TrainSection
 from raycxr.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,7 +59,7 @@ def test_losses_have_settings_of_their_own(tmp_path: Path) -> None:
 
 
 def test_values_are_read_as_yaml(tmp_path: Path) -> None:
-    path = write(tmp_path, "")
+    path = write(tmp_path, "train: {epochs: 3}")
     config = load_config(path, ["train.patience=null", "loss={dice: 1}", "model.decoder_channels=[8, 4]"])
     assert config.train.patience is None
     assert config.loss == {"dice": 1.0}
@@ -75,6 +80,103 @@ def test_the_resolved_configuration_reads_back(tmp_path: Path) -> None:
     path = write(tmp_path, "train: {epochs: 3}\ningest: {images: a, out: b, classes: {x: [heart]}}\n")
     config = load_config(path)
     assert load_config(write(tmp_path, to_yaml(config), "again.yaml")) == config
+
+
+INGEST = IngestSection(images="a", out="b")
+
+
+def fields(section: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Path of every key of a configuration, of its sections too."""
+    for name in type(section).model_fields:
+        yield (*path, name)
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from fields(value, (*path, name))
+
+
+def with_null(path: tuple[str, ...]) -> Config | None:
+    """The default configuration with one key set to null; None where that key must not be null."""
+    values = Config(ingest=INGEST, dataset=DatasetSection(split=SplitSection())).model_dump(mode="json")
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = None
+    try:
+        return Config.model_validate(values)
+    except ValidationError:
+        return None
+
+
+NULLABLE = [
+    path
+    for path in fields(Config(ingest=INGEST, dataset=DatasetSection(split=SplitSection())))
+    if with_null(path) is not None
+]
+
+
+def test_the_keys_that_may_be_null_are_found() -> None:
+    assert {("optimizer", "clip_norm"), ("train", "patience"), ("ingest", "masks"), ("dataset", "split")} <= set(
+        NULLABLE
+    )
+
+
+@pytest.mark.parametrize("path", NULLABLE, ids=".".join)
+def test_null_reads_back_as_null(tmp_path: Path, path: tuple[str, ...]) -> None:
+    config = with_null(path)
+    assert config is not None
+    assert load_config(write(tmp_path, to_yaml(config))) == config
+
+
+numbers = st.floats(min_value=1e-12, allow_nan=False)
+configs = st.builds(
+    Config,
+    dataset=st.builds(
+        DatasetSection, uri=st.none() | st.just("s3://films/set"), split=st.none() | st.just({"fold": 2})
+    ),
+    ingest=st.none() | st.just(INGEST),
+    loss=st.dictionaries(st.text(min_size=1), numbers, min_size=1),
+    optimizer=st.builds(OptimizerSection, lr=numbers, clip_norm=st.none() | numbers, weight_decay=numbers),
+    train=st.builds(TrainSection, name=st.none() | st.text().filter(lambda name: "$" not in name)),
+)
+
+
+@given(config=configs)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+def test_any_configuration_reads_back(tmp_path: Path, config: Config) -> None:
+    assert load_config(write(tmp_path, to_yaml(config))) == config
+
+
+def test_nulls_that_say_nothing_are_left_out() -> None:
+    assert "null" not in to_yaml(Config(ingest=INGEST))
+    assert to_yaml(Config(optimizer=OptimizerSection(clip_norm=None))).count("null") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", ["is empty", "section:"]),
+        (b"# nothing yet\n", ["is empty"]),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", ["is no configuration: not UTF-8 text (byte 0)"]),
+        (b"train: \x00", ["not valid YAML: character 8 is a control character"]),
+        (b"train:\n  epochs: 3\n bad: [1\n", ["not valid YAML at line 3"]),
+        (b"train: {name: 2024-02-30}", ["not valid YAML: day"]),
+        (b"[" * 5000, ["nested too deeply"]),
+        (b"train: &here {name: *here}", ["nested too deeply, or holds an alias"]),
+        (None, ["no configuration at", "check the file name"]),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes | None, parts: list[str]) -> None:
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    told = message(path)
+    assert str(path) in told
+    for part in parts:
+        assert part in told
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    assert message(tmp_path) == f"{tmp_path} is a folder, not a configuration - name a YAML file in it"
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,32 @@ def test_growth_that_was_killed_while_it_was_published(films: Path, tmp_path: Pa
     assert after.id == run(configure(films, tmp_path / "whole")).id
 
 
+@pytest.mark.parametrize("rule", ["given", "k-fold, folds: 25"])
+def test_a_split_that_cannot_be_made_is_refused_before_any_film_is_read(films: Path, tmp_path: Path, rule: str) -> None:
+    config = configure(films, tmp_path / "out", f"dataset.split={{rule: {rule}}}")
+    with pytest.raises(DataError, match=r"24 of 24 films have no given split|25 folds need as many patients"):
+        run(config)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"format_version": 2, "classes": 3}'],
+    ids=["cut off", "empty", "binary", "a list", "nothing in it", "other fields"],
+)
+def test_a_damaged_manifest_says_how_to_go_on(films: Path, tmp_path: Path, content: bytes) -> None:
+    config = configure(films, tmp_path / "out")
+    run(config)
+    (tmp_path / "out" / "manifest.json").write_bytes(content)
+    for use in (lambda: read_manifest(Location(tmp_path / "out")), lambda: run(config)):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert caught.value.message.startswith(f"{tmp_path}/out/manifest.json is damaged: ")
+        assert caught.value.remedy == "restore it, or delete the data set and ingest again"
+    shutil.rmtree(tmp_path / "out")
+    assert run(config).images == 24
+
+
 def test_films_that_are_gone_or_changed_are_not_mixed_with_new_ones(films: Path, tmp_path: Path) -> None:
     config = configure(films, tmp_path / "out")
     first = run(config)
@@ -191,7 +217,7 @@ def test_films_that_are_gone_or_changed_are_not_mixed_with_new_ones(films: Path,
     show(hidden)
     for structure in ("heart", "left lung", "right lung", "left clavicle", "right clavicle"):
         mask_file(films, hidden[0].stem, structure).unlink()
-    with pytest.raises(DataError, match=f"1 of its 24 .* have other files now, for example {hidden[0].stem}"):
+    with pytest.raises(DataError, match=f"1 of its 24 is gone .* or has other files now, for example {hidden[0].stem}"):
         run(config)
     assert read_manifest(Location(tmp_path / "out")).id == first.id
 
@@ -269,7 +295,7 @@ def test_a_class_without_any_pixel(films: Path, tmp_path: Path) -> None:
     for fold in ("fold1", "fold2"):
         for mask in (films / "scr" / fold / "masks" / "heart").iterdir():
             mask.write_bytes(encode_gif(np.zeros((64, 64), bool)))
-    with pytest.raises(DataError, match="class 'heart' has no pixel in any of 24"):
+    with pytest.raises(DataError, match="class 'heart' has no pixel in 24 annotated films"):
         run(configure(films, tmp_path / "out"))
     assert not (tmp_path / "out" / "manifest.json").exists()
 

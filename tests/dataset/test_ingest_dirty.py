@@ -351,7 +351,8 @@ def test_everything_at_once(pairs: Path, check_whole: CheckWhole) -> None:
     config = configure(pairs)
     summary = run(config)
     check_whole(Location(summary.dataset), PAIRS, FILMS + 3 * len(BAD_PICTURES))
-    assert 0 in [shard.rows for shard in summary.manifest.shards]
+    assert len(summary.manifest.shards) == len(summary.manifest.masks) < FILMS + 3 * len(BAD_PICTURES)
+    assert all(shard.rows for shard in summary.manifest.shards)
     splits = open_splits(config)
     read = Films(read_index(splits.location), shard_paths(splits, None), None)
     assert [read[(0, row)][0] for row in range(FILMS)] == PAIRS
@@ -374,6 +375,32 @@ def test_bad_films_that_come_later_and_good_ones_after_them(pairs: Path, check_w
     grown = run(configure(pairs))
     check_whole(Location(grown.dataset), [*PAIRS, "bad", "new"], FILMS + 2)
     assert (grown.rejected, grown.skipped) == (0, FILMS + 1)
+
+
+def test_growth_by_bad_films_alone_adds_no_shard(pairs: Path, check_whole: CheckWhole) -> None:
+    first = run(configure(pairs))
+    plant(pairs / "images" / "bad.png", b"")
+    second = run(configure(pairs))
+    assert (second.manifest.shards, second.manifest.masks) == (first.manifest.shards, first.manifest.masks)
+    check_whole(Location(second.dataset), PAIRS, FILMS + 1)
+
+
+def test_shards_follow_one_another_where_one_between_them_has_only_bad_films(
+    pairs: Path, check_whole: CheckWhole
+) -> None:
+    config = configure(pairs, "ingest.shard_films=1")
+    for name in PAIRS[1:3]:
+        plant(pairs / "images" / f"{name}.png", b"")
+    run(config)
+    for name in ("later1", "later3"):
+        plant(pairs / "images" / f"{name}.png", encode_png(PICTURE + len(name)))
+    plant(pairs / "images" / "later2.png", b"")
+    grown = run(config)
+    good = [PAIRS[0], *PAIRS[3:], "later1", "later3"]
+    check_whole(Location(grown.dataset), good, FILMS + 3)
+    splits = open_splits(config)
+    read = Films(read_index(splits.location), shard_paths(splits, None), None)
+    assert [read[(0, row)][0] for row in range(len(good))] == good
 
 
 def test_films_that_were_all_bad_and_are_mended(pairs: Path, check_whole: CheckWhole) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.config.sections import SplitSection
-from raycxr.dataset.split import _groups, assign_splits, split_counts
+from raycxr.dataset.split import _groups, assign_splits, check_divisible, split_counts
 from raycxr.errors import DataError
 
 
@@ -97,6 +97,17 @@ def test_given_splits_are_kept_and_validation_is_taken_from_train() -> None:
     splits = assign_splits(index, SplitSection(rule="given", validation_fraction=0.25))
     assert split_counts(splits) == {"train": 15, "validation": 5, "test": 1}
     assert splits["b"] == "test"
+
+
+def test_what_names_and_folders_tell_is_refused_before_any_film_is_read() -> None:
+    check_divisible({"a": "train", "b": "test"}, SplitSection(rule="given"))
+    check_divisible({"a": None}, SplitSection())
+    with pytest.raises(DataError, match="1 of 2 films has no given split, for example 'b'"):
+        check_divisible({"a": "train", "b": None}, SplitSection(rule="given"))
+    with pytest.raises(DataError, match="ends in none"):
+        check_divisible({"a": None}, SplitSection(rule="scr-folds"))
+    with pytest.raises(DataError, match="5 folds need as many patients, there is 1"):
+        check_divisible({"a": None}, SplitSection(rule="k-fold"))
 
 
 def test_rules_that_do_not_fit() -> None:

@@ -109,7 +109,7 @@ def test_only_the_same_experiment_is_resumed(storage: Location, tmp_path: Path) 
     finish_record(run, "failed", "lost power")
     assert read_record(run)["reason"] == "lost power"
     config_file = tmp_path / "c.yaml"
-    config_file.write_text("")
+    config_file.write_text("storage: {uri: runs}")
     harmless = ["storage.uri=/elsewhere", "resources.workers=2", "postprocess.search=true"]
     resume_record(run, load_config(config_file, harmless), DATASET, 2)
     record = read_record(run)

@@ -117,6 +117,18 @@ def test_what_does_not_fit_together_is_rejected_with_its_reason(tmp_path: Path) 
     assert details["z"] == "2 rows, but no z.dcm"
 
 
+def test_what_is_no_name_in_a_table_is_not_told(tmp_path: Path) -> None:
+    images = touch(tmp_path / "films", "a.dcm")
+    table = write_table(tmp_path / "rle.csv", "a,-1", "b,-1", "Doe^Jane,-1", '"two\nlines",-1', f"{'9' * 5000},-1")
+    listing = siim(images, table).list()
+    assert [(reject.original.removeprefix(f"{tmp_path}/"), reject.detail) for reject in listing.rejects] == [
+        ("rle.csv#b", "1 row, but no b.dcm"),
+        ("rle.csv#name 3", "1 row, but no film of that name"),
+        ("rle.csv#name 4", "1 row, but no film of that name"),
+        ("rle.csv#name 5", "1 row, but no film of that name"),
+    ]
+
+
 def test_without_a_table_nothing_is_annotated(tmp_path: Path) -> None:
     listing = siim(touch(tmp_path, "b.dcm", "a.dcm")).list()
     assert [(film.id, film.annotated, film.parts, film.labels) for film in listing.films] == [

@@ -107,6 +107,16 @@ def test_what_does_not_fit_together_is_rejected_with_its_reason(tmp_path: Path) 
     }
 
 
+def test_what_is_no_name_in_a_table_is_not_told(tmp_path: Path) -> None:
+    write(tmp_path, "png_images/film.png")
+    write_table(tmp_path, TRAIN, "film.png,a,1", "Doe^Jane,b,1", f"film.png,{'9' * 5000},0")
+    listing = SiimPngSource(str(tmp_path)).list()
+    assert [(reject.original.removeprefix(f"{tmp_path}/"), reject.detail) for reject in listing.rejects] == [
+        (f"{TRAIN}#row 2", "no file of that name in png_images/"),
+        (f"{TRAIN}#film.png", "another row has film.png or its id, too"),
+    ]
+
+
 def test_names_of_another_pattern_contradict_nothing(tmp_path: Path) -> None:
     write(tmp_path, "png_images/film.png")
     write_table(tmp_path, TRAIN, "film.png,a,1")

@@ -211,7 +211,7 @@ def test_a_given_table_decides_about_names_and_masks(name: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("ImageId,EncodedPixels\n../../etc/passwd,-1\n", "which is no DICOM UID"),
+        ("ImageId,EncodedPixels\n../../etc/passwd,-1\n", "names a film .number 1. by no DICOM UID"),
         ("ImageId,EncodedPixels\n1.2.3,5 4 3\n", "1.2.3: run lengths are 3 numbers"),
         ("ImageId,Pixels\n1.2.3,-1\n", "no column EncodedPixels"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.errors import StorageError, UsageError
-from raycxr.storage.failures import MissingError
+from raycxr.storage.failures import MissingError, local_failures
 from raycxr.storage.local import TEMPORARY_PREFIX, replacing
 from raycxr.storage.location import Location
 
@@ -236,6 +237,29 @@ def test_a_place_without_rights_is_told_in_one_line(folder: str) -> None:
         (Location(folder) / "raycxr-test" / "file").write_bytes(b"1")
     assert f"{folder}/raycxr-test/file" in caught.value.message
     assert "\n" not in str(caught.value)
+    assert "choose another place" in caught.value.remedy
+
+
+@pytest.mark.parametrize("action", ["read", "write", "list", "delete"])
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_whatever_fails_there_is_something_to_do(number: int, action: str) -> None:
+    def fail() -> None:
+        with local_failures(action, "/place/file"):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(StorageError) as caught:
+        fail()
+    assert "/place/file" in caught.value.message
+    assert caught.value.remedy
+    assert action != "write" or "correct the path" not in caught.value.remedy
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match="it is a device or a pipe"):
+        Location(tmp_path / "pipe").write_bytes(b"1")
+    assert (tmp_path / "pipe").is_fifo()
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
 
 
 def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from raycxr.errors import StorageError
 from raycxr.storage.check import check_writable
 from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
-from raycxr.storage.s3_connection import connection, patience
+from raycxr.storage.patience import patience
+from raycxr.storage.s3_connection import connection
 
 pytestmark = pytest.mark.slow
 
@@ -424,6 +425,30 @@ def test_a_stream_that_lost_a_part_leaves_no_object(s3_server: S3Server, folder:
     with pytest.raises(StorageError, match="was not written"):
         stream.close()
     assert [one.name for one in folder.list()] == ["file"]
+
+
+def test_uploads_that_were_never_finished_are_given_back(folder: Location) -> None:
+    """Those below the folder alone, and none that may still be under way."""
+    client = connection().client
+    bucket, _, prefix = folder.uri.removeprefix("s3://").partition("/")
+    keys = [f"{prefix}/shards/0.parquet", f"{prefix}/shards/1.parquet", f"{prefix}/elsewhere"]
+    for key in keys:
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=1, Body=CONTENT)
+
+    def unfinished() -> list[str]:
+        return sorted(
+            entry["Key"] for entry in client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", ())
+        )
+
+    assert unfinished() == sorted(keys)
+    (folder / "shards").abort_uploads(timedelta(hours=1))
+    assert unfinished() == sorted(keys)
+    (folder / "shards").abort_uploads(timedelta(seconds=-60))
+    assert unfinished() == keys[2:]
+    folder.abort_uploads(timedelta(seconds=-60))
+    assert unfinished() == []
+    assert (folder / "file").read_bytes() == CONTENT
 
 
 def test_a_killed_stream_leaves_no_object(folder: Location) -> None:
