@@ -16,6 +16,7 @@ from raycxr.losses.cross_entropy import CrossEntropy
 from raycxr.losses.dice import SoftDice
 from raycxr.losses.focal import Focal
 from raycxr.losses.focal_tversky import FocalTversky
+from raycxr.losses.image_bce import ImageBinaryCrossEntropy
 from raycxr.losses.jaccard import SoftJaccard
 from raycxr.losses.lovasz import LovaszHinge
 from raycxr.losses.target import Target
@@ -71,6 +72,8 @@ LOSSES: dict[Target, LossChoices] = {
     },
     "multiclass": {"cross_entropy": lambda settings: CrossEntropy(), **_for_either("multiclass")},
 }
+# Of the logits of an image-level head, for either kind of target.
+IMAGE_LOSSES: dict[str, Callable[[Target], nn.Module]] = {"image_bce": ImageBinaryCrossEntropy}
 
 
 def build_loss(
@@ -83,7 +86,8 @@ def build_loss(
     weights : mapping of str to float
         Loss name -> weight, 0 or above and not all 0; a loss of weight 0 is left out.
     target : {"multilabel", "multiclass"}
-        What the module is called with beside logits (B, C, H, W): masks (B, C, H, W) or labels (B, H, W).
+        What the module is called with beside logits (B, C, H, W): masks (B, C, H, W) or labels (B, H, W). A loss of
+        `IMAGE_LOSSES` also needs the logits (B, structures) of an image-level head.
     settings : LossSettingsSection
         Parameters of the losses.
 
@@ -99,13 +103,40 @@ def build_loss(
     used = {name: float(weight) for name, weight in weights.items() if weight > 0}
     if not used:
         raise ConfigurationError("loss: no loss has a weight above 0", "give one, such as loss: {dice: 1}")
-    return WeightedSum({name: LOSSES[target][name](settings) for name in used}, used)
+    losses = {name: LOSSES[target][name](settings) for name in used if name not in IMAGE_LOSSES}
+    image_losses = {name: IMAGE_LOSSES[name](target) for name in used if name in IMAGE_LOSSES}
+    if not losses:
+        raise ConfigurationError(
+            f"loss: {', '.join(image_losses)} alone trains no masks", f"add one of {', '.join(LOSSES[target])}"
+        )
+    return WeightedSum(losses, used, image_losses)
+
+
+def check_image_loss(weights: Mapping[str, float], image_head: bool) -> None:
+    """Refuse an image-level head without a loss, and a loss without a head.
+
+    Raises
+    ------
+    ConfigurationError
+        One stands in the configuration without the other.
+    """
+    named = [name for name in IMAGE_LOSSES if name in weights]
+    if named and not image_head:
+        raise ConfigurationError(
+            f"loss.{named[0]} needs an image-level head, and model.image_head is false",
+            f"set model.image_head=true, or leave loss.{named[0]} out",
+        )
+    if image_head and not named:
+        raise ConfigurationError(
+            "model.image_head = true: no loss trains the image-level head",
+            f"give loss.{next(iter(IMAGE_LOSSES))} a weight, or set model.image_head=false",
+        )
 
 
 def _check_name(name: str, target: Target) -> None:
-    if name in LOSSES[target]:
+    if name in LOSSES[target] or name in IMAGE_LOSSES:
         return
-    choices = f"choose among {', '.join(LOSSES[target])}"
+    choices = f"choose among {', '.join([*LOSSES[target], *IMAGE_LOSSES])}"
     other: Target = "multiclass" if target == "multilabel" else "multilabel"
     if name in LOSSES[other]:
         raise ConfigurationError(

@@ -15,21 +15,34 @@ class WeightedSum(nn.Module):
     losses : mapping of str to nn.Module
         Each maps logits and target to a scalar.
     weights : mapping of str to float
-        One weight for each of the losses.
+        One weight for each of the losses, those of `image_losses` among them.
+    image_losses : mapping of str to nn.Module
+        Each maps the logits of an image-level head and target to a scalar.
     """
 
-    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, nn.Module],
+        weights: Mapping[str, float],
+        image_losses: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
-        if losses.keys() != weights.keys():
-            raise ValueError(f"losses {sorted(losses)} with weights for {sorted(weights)}")
+        image_losses = image_losses or {}
+        if {*losses, *image_losses} != weights.keys():
+            raise ValueError(f"losses {sorted([*losses, *image_losses])} with weights for {sorted(weights)}")
         self.losses = nn.ModuleDict(losses)
+        self.image_losses = nn.ModuleDict(image_losses)
         self.weights = dict(weights)
 
-    def parts(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def parts(self, logits: Tensor, target: Tensor, image_logits: Tensor | None = None) -> dict[str, Tensor]:
         """Return each loss by name, a scalar before weighting; 0, without gradient, for no images at all."""
-        if len(logits) == 0:
-            return dict.fromkeys(self.losses, logits.float().sum())
-        return {name: loss(logits, target) for name, loss in self.losses.items()}
+        values = {name: _mean_over_images(loss, logits, target) for name, loss in self.losses.items()}
+        if self.image_losses:
+            if image_logits is None:
+                raise ValueError(f"{', '.join(self.image_losses)} without logits of an image-level head")
+            for name, loss in self.image_losses.items():
+                values[name] = _mean_over_images(loss, image_logits, target)
+        return values
 
     def total(self, parts: Mapping[str, Tensor]) -> Tensor:
         """Return the scalar weighted sum of what `parts` gave."""
@@ -39,6 +52,14 @@ class WeightedSum(nn.Module):
             total = total + self.weights[other] * parts[other]
         return total
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, image_logits: Tensor | None = None) -> Tensor:
         """Return the scalar weighted sum."""
-        return self.total(self.parts(logits, target))
+        return self.total(self.parts(logits, target, image_logits))
+
+
+def _mean_over_images(loss: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
+    if len(logits) == 0:
+        # Still a sum of the logits: distributed training waits for a gradient, if only zero, of every parameter.
+        return logits.float().sum()
+    value: Tensor = loss(logits, target)
+    return value

@@ -1,8 +1,9 @@
 """Encoder weights from a file: a state dict by URI, local or in S3, for clusters without internet.
 
 * Safetensors, or a torch file read with ``weights_only=True``: nothing in it is ever executed.
-* The file may hold the encoder alone (as smp, timm and torchvision publish it) or a whole smp network, whose
-  encoder is taken.
+* The file may hold the encoder alone (as smp, timm and torchvision publish it) or a whole network of raycxr or smp,
+  whose encoder is taken.
+* timm's models are published under other names than those of the encoders made from them, and with a classifier.
 * The first convolution is fitted to the number of input channels.
 """
 
@@ -21,6 +22,7 @@ from raycxr.storage.location import Location
 
 _HEAD = "segmentation_head."
 _ENCODER = "encoder."
+_TIMM = "model."
 
 
 def load_encoder_weights(encoder: nn.Module, uri: str, in_channels: int) -> None:
@@ -44,8 +46,8 @@ def load_encoder_weights(encoder: nn.Module, uri: str, in_channels: int) -> None
     ConfigurationError
         The weights belong to another architecture.
     """
-    state = _of_encoder(read_state_dict(uri))
     own = encoder.state_dict()
+    state = _renamed(_of_encoder(read_state_dict(uri)), own)
     fitted = {name: _fit_channels(tensor, own.get(name), in_channels) for name, tensor in state.items()}
     try:
         encoder.load_state_dict(fitted)
@@ -83,6 +85,30 @@ def _of_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if not any(name.startswith(_HEAD) for name in state):
         return state
     return {name.removeprefix(_ENCODER): tensor for name, tensor in state.items() if name.startswith(_ENCODER)}
+
+
+def _renamed(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name what timm or torchvision published as an encoder of the library made from timm's model names it.
+
+    Such an encoder keeps all its tensors under ``model.``, and ``stages.0`` as ``stages_0``. Parts that it has not,
+    the classifier before all, are left out: those whose module is nowhere in it, as that of a deeper network is.
+    """
+    if not all(name.startswith(_TIMM) for name in own) or any(name.startswith(_TIMM) for name in state):
+        return state
+    own_names = {_plain(name.removeprefix(_TIMM)): name for name in own}
+    own_parts = {_plain(name.removeprefix(_TIMM).partition(".")[0]) for name in own}
+    renamed = {}
+    for name, tensor in state.items():
+        words = name.split(".")
+        if _plain(name) in own_names:
+            renamed[own_names[_plain(name)]] = tensor
+        elif any("_".join(words[:count]) in own_parts for count in range(1, len(words))):
+            renamed[_TIMM + name] = tensor  # of a part that the encoder has: its weights are others
+    return renamed
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "_")
 
 
 def _fit_channels(stored: Tensor, own: Tensor | None, in_channels: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import size_divisor, smallest_size
+from raycxr.models.image_head import split_output
 from raycxr.prediction.sides import mirrored_order
 from raycxr.prediction.view import View, make_views
 from raycxr.runs.bundle import Bundle
@@ -157,8 +158,9 @@ class _Member:
     def predict(self, films: Tensor, view: View) -> Prediction:
         """Probabilities of one view of normalised films (B, 1, H, W), brought back to the films."""
         with self.compute.autocast():
-            output = self.model(self.compute.arrange(view.show(films, self.divisor, self.smallest)))
-        logits, image_logits = output if isinstance(output, tuple) else (output, None)
+            logits, image_logits = split_output(
+                self.model(self.compute.arrange(view.show(films, self.divisor, self.smallest)))
+            )
         masks = view.undo(self.target.activate(logits), *films.shape[-2:])
         images = None if image_logits is None else image_logits.float().sigmoid()
         if view.swaps_sides:

@@ -69,7 +69,7 @@ def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]
     target = target_kind(bundle.config.dataset, bundle.classes)
     # The bundle carries all weights: those that training started from are not fetched again.
     settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))
-    model = build_model(settings, 1, target.channels)
+    model = build_model(settings, 1, target.channels, len(target.classes))
     fit_weights(model, weights, location)
     return model.eval(), target, bundle
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from raycxr.dataset.films import Batch
-from raycxr.errors import TrainingError
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.metrics.counts import OverlapSums
+from raycxr.models.image_head import NetworkOutput, split_output
 from raycxr.training.compute import Compute
+from raycxr.training.finite import FiniteLoss
 from raycxr.training.session import Session
 from raycxr.training.state import TrainingState
 from raycxr.training.target import TargetKind, normalise
@@ -57,12 +58,13 @@ def train_epoch(
     Raises
     ------
     TrainingError
-        The loss is not finite any more.
+        The loss is not finite any more; the step at which that happens is not taken.
     """
     wrapped.train()
     names = list(loss.weights)
     sums = torch.zeros(1 + len(names), dtype=torch.float64, device=compute.device)
     rate = 0.0
+    finite_loss = FiniteLoss(session)
     for number, batch in enumerate(batches):
         step, part = divmod(number, parts)
         if part == 0:
@@ -71,11 +73,14 @@ def train_epoch(
         images = _network_input(batch, compute)
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
-            logits = wrapped(images)
-        logits, fields = _annotated(batch, logits, fields)
-        values = loss.parts(logits.float(), target.targets(fields))
-        scaled: Tensor = state.scaler.scale(loss.total(values) / parts)
+            output = wrapped(images)
+        logits, image_logits, fields = _annotated(batch, output, fields)
+        values = loss.parts(logits.float(), target.targets(fields), image_logits)
+        total = loss.total(values)
+        finite_loss.send(total)
+        scaled: Tensor = state.scaler.scale(total / parts)
         scaled.backward()  # type: ignore[no-untyped-call]
+        finite_loss.check(state.progress.epoch + 1, step + 1, batch.ids)
         sums[0] += len(logits)
         sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(logits)
         if part == parts - 1:
@@ -84,13 +89,8 @@ def train_epoch(
     sums = session.add_up(sums)
     images_seen, *totals = sums.tolist()
     means = {name: value / images_seen for name, value in zip(names, totals, strict=True)}
-    total = sum(loss.weights[name] * value for name, value in means.items())
-    if not torch.isfinite(torch.tensor(total)):
-        raise TrainingError(
-            f"the loss became {total} in epoch {state.progress.epoch + 1}",
-            "lower optimizer.lr, set optimizer.clip_norm, or set train.precision=fp32",
-        )
-    return {"loss": total, "loss_parts": means, "lr": rate, "images": int(images_seen)}
+    weighted = sum(loss.weights[name] * value for name, value in means.items())
+    return {"loss": weighted, "loss_parts": means, "lr": rate, "images": int(images_seen)}
 
 
 @torch.no_grad()
@@ -115,9 +115,9 @@ def validate(
     for batch in batches:
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
-            logits = model(_network_input(batch, compute))
-        logits, fields = _annotated(batch, logits, fields)
-        loss_sum += loss(logits.float(), target.targets(fields)).double() * len(logits)
+            output = model(_network_input(batch, compute))
+        logits, image_logits, fields = _annotated(batch, output, fields)
+        loss_sum += loss(logits.float(), target.targets(fields), image_logits).double() * len(logits)
         overlap.update(target.predict(target.activate(logits)), target.split(fields))
     totals = session.add_up(torch.cat([loss_sum, overlap.totals]))
     images = int(totals[1].item())
@@ -126,12 +126,13 @@ def validate(
     return metrics | {"images": images}
 
 
-def _annotated(batch: Batch, logits: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and bit fields of the films that have masks; the fields of the others are zero, which tells nothing."""
+def _annotated(batch: Batch, output: NetworkOutput, fields: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Mask logits, image logits and bit fields of the films that have masks; the zeros of the others tell nothing."""
+    logits, image_logits = split_output(output)
     if bool(batch.annotated.all()):
-        return logits, fields
+        return logits, image_logits, fields
     kept = batch.annotated.nonzero()[:, 0].to(logits.device)
-    return logits[kept], fields[kept]
+    return logits[kept], None if image_logits is None else image_logits[kept], fields[kept]
 
 
 def _network_input(batch: Batch, compute: Compute) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,10 @@ from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open_splits, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
 from raycxr.dataset.sampling import EpochOrder, build_order
-from raycxr.errors import ConfigurationError
-from raycxr.losses.choices import build_loss
+from raycxr.errors import ConfigurationError, TrainingError
+from raycxr.losses.choices import build_loss, check_image_loss
 from raycxr.losses.weighted_sum import WeightedSum
-from raycxr.models.choices import fewest_films, size_divisor, smallest_size
+from raycxr.models.choices import check_model, fewest_films, size_divisor, smallest_size
 from raycxr.number_text import count
 from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
 from raycxr.runs.record import now
@@ -57,7 +60,9 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     """
     check_trainable(splits)
     target = target_kind(config.dataset, splits.manifest.classes)
+    check_model(config.model)
     build_loss(config.loss, config.dataset.target, config.loss_settings)
+    check_image_loss(config.loss, config.model.image_head)
     check_start(config, target)
     _make_order(config, splits)
     training_rules(config, target)
@@ -147,15 +152,17 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
             loaders.train_sampler.epoch = epoch
             batches = iter(loaders.train)
         seed_epoch(config.train.seed, epoch, session.rank)
-        trained = train_epoch(
-            state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
-            config.train.accumulate, config.optimizer.clip_norm,
-        )  # fmt: skip
-        train_seconds = time.perf_counter() - train_started
-        trained |= loaders.train_sampler.order.record(epoch)
-        if state.epoch_mean is not None:
-            state.epoch_mean.after_epoch(epoch, state.model)
-        metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
+        with _saved_before_failing(saver, session):
+            trained = train_epoch(
+                state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
+                config.train.accumulate, config.optimizer.clip_norm,
+            )  # fmt: skip
+            train_seconds = time.perf_counter() - train_started
+            trained |= loaders.train_sampler.order.record(epoch)
+            if state.epoch_mean is not None:
+                state.epoch_mean.after_epoch(epoch, state.model)
+            metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
+            _check_finite(metrics["loss"], epoch)
         value = metric_value(metrics, config.train.metric)
         state.schedule.after_epoch(value)
         entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
@@ -263,6 +270,27 @@ def _advance(
         progress.best_epoch, progress.best_value, progress.best_metrics = progress.epoch, value, metrics
     progress.history.append(entry)
     return entry
+
+
+def _check_finite(validation_loss: float, epoch: int) -> None:
+    """Keep weights that the last step of an epoch has spoilt away from the checkpoints."""
+    if not math.isfinite(validation_loss):
+        raise TrainingError(
+            f"the validation loss became {validation_loss} in epoch {epoch}",
+            "lower optimizer.lr, set optimizer.clip_norm, or set train.precision=fp32",
+        )
+
+
+@contextmanager
+def _saved_before_failing(saver: Saver | None, session: Session) -> Iterator[None]:
+    """Where an epoch fails, wait until what the epochs before it left is in storage: the process may end at once."""
+    try:
+        yield
+    except Exception:
+        if saver is not None:
+            saver.close()
+        session.close()
+        raise
 
 
 def _is_stale(progress: Progress, patience: int | None) -> bool:

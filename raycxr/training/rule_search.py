@@ -14,6 +14,7 @@ from safetensors.torch import load
 from raycxr.config.sections import Config
 from raycxr.dataset.films import Films, SplitIndex, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.models.image_head import split_output
 from raycxr.postprocess.configured import configured_rules
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.postprocess.search import FoundRule, RuleSearch
@@ -38,7 +39,9 @@ def training_rules(config: Config, target: TargetKind) -> list[DecisionRule]:
     ConfigurationError
         As `configured_rules`.
     """
-    return configured_rules(config.postprocess, target.classes, target.name == "multiclass", image_head=False)
+    return configured_rules(
+        config.postprocess, target.classes, target.name == "multiclass", image_head=config.model.image_head
+    )
 
 
 def search_rules(
@@ -90,8 +93,7 @@ def _predict(
     workers = min(2, available_cpus() - 1 if configured is None else configured)
     for batch in make_loader(films, sampler, workers, on_gpu):
         with compute.autocast():
-            output = model(normalise(batch.images.to(compute.device)))
-        logits, image_logits = output if isinstance(output, tuple) else (output, None)
+            logits, image_logits = split_output(model(normalise(batch.images.to(compute.device))))
         probabilities, truth = target.activate(logits).cpu().numpy(), target.split(batch.fields).numpy()
         of_images = None if image_logits is None else image_logits.float().sigmoid().cpu().numpy()
         for position in range(len(batch)):

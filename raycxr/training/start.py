@@ -12,7 +12,7 @@ from raycxr.training.bundle import fit_weights, read_weights
 from raycxr.training.target import TargetKind
 
 # What may differ between a network and the one whose weights it takes: none of these is a weight.
-NO_WEIGHTS = {"encoder_weights", "dropout"}
+NO_WEIGHTS = {"encoder_weights", "freeze_encoder", "dropout", "image_head_dropout"}
 
 
 def check_start(config: Config, target: TargetKind) -> None:
@@ -50,10 +50,10 @@ def initial_network(config: Config, target: TargetKind) -> nn.Module:
         The network cannot be built, or its weights do not fit.
     """
     if config.train.start_from is None:
-        return build_model(config.model, 1, target.channels)
+        return build_model(config.model, 1, target.channels, len(target.classes))
     # All weights come from the bundle: those of the encoder are not fetched beside them.
     settings = ModelSection(**(config.model.model_dump() | {"encoder_weights": None}))
-    model = build_model(settings, 1, target.channels)
+    model = build_model(settings, 1, target.channels, len(target.classes))
     location = find_bundle(config.train.start_from)
     _, weights = read_weights(location)
     try:

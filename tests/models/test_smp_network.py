@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raycxr.errors import ConfigurationError, DataError, StorageError
+from raycxr.models.fcn import build_fcn
 from raycxr.models.smp_network import FIXED, LEVELLED, build_dpt, build_pspnet, build_unet
 
 
@@ -62,6 +63,58 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
     uri = _saved(_encoder(build_unet("resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
     with pytest.raises(ConfigurationError, match=r"do not fit model\.encoder: .*layer1\.2\.conv1"):
         build_unet("resnet34", uri, 1, 1)
+
+
+@pytest.mark.parametrize("levels", [3, 5])
+@pytest.mark.parametrize("name", ["convnext_atto", "resnet18d", "mobilenetv3_small_100"])
+def test_weights_as_timm_publishes_them(tmp_path: Path, name: str, levels: int) -> None:
+    import timm
+
+    published = timm.create_model(name, in_chans=1)
+    uri = _saved(published.state_dict(), tmp_path, "published.safetensors")
+    model = build_unet(f"tu-{name}", uri, 1, 1, (64, 32, 16, 8, 8)[:levels])
+    state = published.state_dict()
+    stored = {key.replace(".", "_"): tensor for key, tensor in state.items()}
+    for key, tensor in _encoder(model).state_dict().items():
+        assert torch.equal(tensor, stored[key.removeprefix("model.").replace(".", "_")]), key
+
+
+@pytest.mark.parametrize(
+    ("stored", "encoder"), [("resnet34", "tu-resnet18"), ("resnet34", "resnet18"), ("resnet18", "tu-resnet34")]
+)
+def test_published_weights_of_another_depth(tmp_path: Path, stored: str, encoder: str) -> None:
+    import timm
+
+    uri = _saved(timm.create_model(stored).state_dict(), tmp_path, "published.safetensors")
+    with pytest.raises(ConfigurationError, match=r"do not fit model\.encoder: .*layer1\.2") as caught:
+        build_unet(encoder, uri, 1, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fcn_takes_weights_as_torchvision_publishes_them(tmp_path: Path) -> None:
+    from torchvision.models import inception_v3, resnet50  # type: ignore[import-untyped]
+
+    published = inception_v3(init_weights=False).state_dict()
+    uri = _saved(published, tmp_path, "inception_v3.pth")
+    model = build_fcn("inceptionv3", uri, 1, 2)
+    first, *others = (name for name in published if name.startswith(("Conv2d", "Mixed")))
+    own = _encoder(model).state_dict()
+    assert all(torch.equal(own[f"model.{name}"], published[name]) for name in others)
+    torch.testing.assert_close(own[f"model.{first}"], published[first].sum(dim=1, keepdim=True))
+    for encoder, weights in [("inceptionv3", resnet50().state_dict()), ("resnet50", published)]:
+        other = _saved(weights, tmp_path, "other.pth")
+        with pytest.raises(ConfigurationError, match=r"other\.pth' do not fit model\.encoder") as caught:
+            build_fcn(encoder, other, 1, 2)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_encoder_of_one_fcn_serves_another(tmp_path: Path) -> None:
+    trained = build_fcn("inceptionv3", None, 1, 2)
+    uri = _saved(trained.state_dict(), tmp_path, "model.safetensors")
+    other = build_fcn("inceptionv3", uri, 1, 4)
+    for key, tensor in _encoder(trained).state_dict().items():
+        assert torch.equal(tensor, _encoder(other).state_dict()[key]), key
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])

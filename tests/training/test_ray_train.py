@@ -87,10 +87,14 @@ def test_two_workers_measure_the_mean_of_the_last_epochs_together(phantom_config
     assert len(answer["bundles"]) == 2
 
 
-def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path: Path) -> None:
-    status, answer, told = train(phantom_config, tmp_path, "diverged", "optimizer={name: sgd, lr: 1.0e+30}")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path: Path, workers: int) -> None:
+    settings = [f"resources.workers={workers}", "resources.cpus_per_worker=1"]
+    status, answer, told = train(phantom_config, tmp_path, "diverged", "optimizer={name: sgd, lr: 1.0e+30}", *settings)
     assert status == 1
     assert "the loss became" in answer["error"]["message"]
+    assert "in step 2 of epoch 1, on the films JPC" in answer["error"]["message"]
+    assert answer["error"]["message"].count("JPC") == 8
     assert "lower optimizer.lr" in answer["error"]["remedy"]
     assert "Traceback" not in told
     _, runs, _ = raycxr("runs", tmp_path)
