@@ -428,7 +428,10 @@ class EvaluateSection(Section):
         "its own: horizontal_flip, vertical_flip, scale_0.75 and other scales",
     )
     batch_size: Annotated[int, Field(ge=1)] = 8
-    surface_distances: bool = Field(True, description="HD95 and ASSD, in mm where the spacing is known")
+    surface_distances: bool = Field(True, description="HD95, ASSD and surface Dice, in mm where the spacing is known")
+    surface_tolerance_mm: Positive = Field(
+        2.0, description="distance that surface Dice forgives; in pixels where the spacing of a film is not known"
+    )
     bootstrap: Annotated[int, Field(ge=1)] = Field(2000, description="resamples behind the 95 % intervals")
     overlays: Annotated[int, Field(ge=0)] = Field(6, description="pictures of the worst and of the best cases, each")
 

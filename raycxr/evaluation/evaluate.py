@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from raycxr.config.sections import Config, EvaluateSection
@@ -14,9 +15,9 @@ from raycxr.dataset.films import Films, SplitIndex, open_splits, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
 from raycxr.dataset.split import SPLITS
 from raycxr.errors import DataError, UsageError
+from raycxr.evaluation.film_metrics import FilmMeasures, measure_film
 from raycxr.evaluation.truth import OriginalMasks, exclusive
-from raycxr.metrics.overlap import dice, iou, label_accuracy, pixel_accuracy
-from raycxr.metrics.surface import surface_distances
+from raycxr.metrics.film_score import film_scores
 from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.prediction.decision import shared_rules
 from raycxr.prediction.predictor import Predictor
@@ -29,25 +30,34 @@ from raycxr.xray.resize import fit_inside, undo_letterbox
 
 @dataclass(frozen=True)
 class FilmResult:
-    """One film: metric -> class -> value, and what a picture of it needs, at the size of the data set."""
+    """One film: its figures, and what a picture of it needs, at the size of the data set."""
 
     id: str
     patient: str
-    values: dict[str, dict[str, float]]
+    measures: FilmMeasures
     image: NDArray[Any]
     predicted: NDArray[np.bool_]
     truth: NDArray[np.bool_]
 
+    @property
+    def values(self) -> dict[str, dict[str, float]]:
+        """Metric -> class -> value."""
+        return self.measures.values
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All films of one split of one data set."""
+    """All films of one split of one data set.
+
+    `unit` is mm or pixels, of distances and of `surface_tolerance`.
+    """
 
     dataset: str
     dataset_id: str
     split: str
     classes: tuple[str, ...]
     unit: str
+    surface_tolerance: float
     films: list[FilmResult] = field(default_factory=list)
 
 
@@ -98,7 +108,8 @@ def evaluate_predictor(
         )
     rules = shared_rules(predictor.bundles)
     measure = _Measure(splits, target, classes, rules, config.dataset.precedence, section)
-    evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows))
+    tolerance = section.surface_tolerance_mm
+    evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows), tolerance)
     predictions = _predict(predictor, rows, splits, section, config.dataset.cache)
     for row, (image, field_, probabilities, of_image) in zip(rows, predictions, strict=True):
         evaluation.films.append(measure.film(row, image, field_, probabilities, of_image, evaluation.unit))
@@ -198,15 +209,24 @@ class _Measure:
         small_truth = self._truth(small_field)
         small_prediction = self._small_masks(row, probabilities, image_probabilities)
         if self.originals is None:
-            truth, prediction = small_truth, small_prediction
+            truth, compared, prediction = small_truth, probabilities, small_prediction
         else:
             truth = self._truth(self.originals.read(row))
             # Probabilities are enlarged, not masks: an outline may then pass between the pixels of the network.
-            prediction = self._masks(undo_letterbox(probabilities, *truth.shape[1:]), image_probabilities)
-        values = self._overlap(prediction, truth)
+            compared = undo_letterbox(probabilities, *truth.shape[1:])
+            prediction = self._masks(compared, image_probabilities)
+        if image_probabilities is None:
+            scores = film_scores(torch.from_numpy(self._of_structures(probabilities))[None])[0].numpy()
+        else:
+            scores = image_probabilities[self.of_model]
+        spacing = None
         if self.section.surface_distances:
-            values |= self._surface(prediction, truth, self._spacing(row, truth.shape) if unit == "mm" else 1.0)
-        return FilmResult(row["id"], row["patient"], values, image, small_prediction, small_truth)
+            spacing = self._spacing(row, truth.shape) if unit == "mm" else 1.0
+        measures = measure_film(
+            self.classes, prediction, truth, self._of_structures(compared), scores, spacing,
+            self.section.surface_tolerance_mm,
+        )  # fmt: skip
+        return FilmResult(row["id"], row["patient"], measures, image, small_prediction, small_truth)
 
     def _truth(self, field_: NDArray[np.uint8]) -> NDArray[np.bool_]:
         masks = unpack_bits(field_, self.dataset_classes)[self.of_dataset]
@@ -229,31 +249,13 @@ class _Measure:
         masks[:, *inside] = self._masks(probabilities[:, *inside], image_probabilities)
         return masks
 
-    def _overlap(self, prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
-        values = {}
-        for name, function in {"dice": dice, "iou": iou, "pixel_accuracy": pixel_accuracy}.items():
-            values[name] = _by_class(self.classes, [float(value) for value in function(prediction, truth)])
-        values["label_accuracy"] = {"mean": label_accuracy(prediction, truth)}
-        return values
-
-    def _surface(
-        self, prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: float
-    ) -> dict[str, dict[str, float]]:
-        distances = [surface_distances(p, t, (spacing, spacing)) for p, t in zip(prediction, truth, strict=True)]
-        return {
-            "hd95": _by_class(self.classes, [distance.hd95 for distance in distances]),
-            "assd": _by_class(self.classes, [distance.assd for distance in distances]),
-        }
+    def _of_structures(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (C, H, W) of the measured classes, the background left out."""
+        first = 1 if self.target.name == "multiclass" else 0
+        return probabilities[[first + position for position in self.of_model]]
 
     def _spacing(self, row: dict[str, Any], shape: tuple[int, ...]) -> float:
         """Millimetres per pixel of the compared masks."""
         if self.originals is None:
             return float(row["spacing_mm"] * max(row["height"], row["width"]) / self.size)
         return float(row["spacing_mm"] * row["width"] / shape[2])
-
-
-def _by_class(classes: tuple[str, ...], values: list[float]) -> dict[str, float]:
-    """Values by class, and their mean over the classes for which they are defined."""
-    defined = [value for value in values if value == value]
-    mean = sum(defined) / len(defined) if defined else float("nan")
-    return dict(zip(classes, values, strict=True)) | {"mean": mean}

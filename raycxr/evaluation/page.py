@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raycxr.evaluation.evaluate import Evaluation
-from raycxr.evaluation.summary import DISTANCES, TITLES
+from raycxr.evaluation.titles import GROUPS, figure, left_out, title
 from raycxr.html_document import html_document, picture_uri
 from raycxr.number_text import count
 
 STYLE = """
-tr:last-child td { font-weight: 600; }
+tr:nth-child(n + 3):last-child td { font-weight: 600; } td small { white-space: nowrap; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
 """
 
 
@@ -37,7 +38,7 @@ def report_page(
         films = count(summary["images"], f"{evaluation.split} film")
         about = f"{films}, {evaluation.dataset} (content {evaluation.dataset_id})"
         parts.append(f"<h2>How well it does</h2><p class='about'>{html.escape(about)}</p>")
-        parts.append(f"<div class='scroll'>{_table(summary)}</div>")
+        parts.append(_tables(summary))
         parts.append("<p class='about'>Mean over films, with the 95 % bootstrap interval below.</p>")
         for heading, picture in sheets.items():
             parts.append(f"<h2>{html.escape(heading)}</h2>")
@@ -45,20 +46,33 @@ def report_page(
     return html_document(model, "\n".join(parts), STYLE)
 
 
-def _table(summary: Mapping[str, Any]) -> str:
-    names = list(summary["metrics"])
-    titles = [TITLES[name] + (f" ({summary['unit']})" if name in DISTANCES else "") for name in names]
-    rows = ["<tr><th></th>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr>"]
-    for structure in [*(name for name in summary["metrics"]["dice"] if name != "mean"), "mean"]:
-        cells = "".join(_cell(summary, name, structure) for name in names)
-        rows.append(f"<tr><td>{html.escape(structure)}</td>{cells}</tr>")
+def _tables(summary: Mapping[str, Any]) -> str:
+    """One table per group of metrics that have a value for some class."""
+    parts = []
+    for heading, names in GROUPS.items():
+        shown = [name for name in names if summary["metrics"].get(name)]
+        if shown:
+            parts.append(f"<h3>{html.escape(heading)}</h3><div class='scroll'>{_table(summary, shown)}</div>")
+    for sentence in left_out(summary, [name for name in summary["metrics"]["dice"] if name != "mean"]):
+        parts.append(f"<p class='about'>{html.escape(sentence)}.</p>")
+    return "\n".join(parts)
+
+
+def _table(summary: Mapping[str, Any], names: Sequence[str]) -> str:
+    rows = ["<tr><th></th>" + "".join(f"<th>{html.escape(title(name, summary))}</th>" for name in names) + "</tr>"]
+    structures = [name for name in summary["metrics"]["dice"] if name != "mean"]
+    with_value = {structure for name in names for structure in summary["metrics"][name]}
+    for structure in [*structures, "mean"]:
+        # The mean over one class would only repeat it.
+        if structure in with_value and (structure != "mean" or len(with_value) != 2):
+            cells = "".join(_cell(summary, name, structure) for name in names)
+            rows.append(f"<tr><td>{html.escape(structure)}</td>{cells}</tr>")
     return f"<table>{''.join(rows)}</table>"
 
 
 def _cell(summary: Mapping[str, Any], name: str, structure: str) -> str:
     if structure not in summary["metrics"][name]:
         return "<td></td>"
-    digits = 2 if name in DISTANCES else 3
     low, high = summary["intervals"][name][structure]
-    value = summary["metrics"][name][structure]
-    return f"<td>{value:.{digits}f}<small>{low:.{digits}f} to {high:.{digits}f}</small></td>"
+    value = figure(summary["metrics"][name][structure], name)
+    return f"<td>{value}<small>{figure(low, name)} to {figure(high, name)}</small></td>"

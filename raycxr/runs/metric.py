@@ -8,11 +8,11 @@ from typing import Any, Literal
 from raycxr.errors import ConfigurationError
 
 Mode = Literal["min", "max"]
-LOWER_IS_BETTER = {"loss", "hd95", "assd"}
+LOWER_IS_BETTER = {"loss", "hd95", "assd", "calibration_error", "image_calibration_error"}
 
 
 def default_mode(name: str) -> Mode:
-    """`min` for losses and distances, else `max`."""
+    """`min` for losses, distances and errors of calibration, else `max`."""
     return "min" if name.split(".")[0] in LOWER_IS_BETTER else "max"
 
 

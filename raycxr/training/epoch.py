@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from raycxr.dataset.films import Batch
 from raycxr.losses.weighted_sum import WeightedSum
-from raycxr.metrics.counts import OverlapSums
 from raycxr.models.image_head import NetworkOutput, split_output
 from raycxr.training.compute import Compute
 from raycxr.training.finite import FiniteLoss
 from raycxr.training.session import Session
 from raycxr.training.state import TrainingState
 from raycxr.training.target import TargetKind, normalise
+from raycxr.training.validation_sums import ValidationSums
 
 
 def seed_epoch(seed: int, epoch: int, rank: int) -> None:
@@ -102,28 +102,25 @@ def validate(
     compute: Compute,
     session: Session,
 ) -> dict[str, Any]:
-    """Loss and overlap on every film exactly once, over all workers.
+    """Loss and metrics on every film exactly once, over all workers.
 
     Returns
     -------
     dict
-        `loss`, `dice`, `iou`, `pixel_accuracy` (class -> mean over films, and `mean`) and `images`.
+        `loss`, `dice`, `iou`, ... (class -> value over films, and `mean`; see `OverlapSums` and `presence.py`),
+        `calibration_error` and `images`. What the films leave undefined, such as `auc` where all have the
+        structure, is not in it.
     """
     model.eval()
-    overlap = OverlapSums(len(target.classes), compute.device)
-    loss_sum = torch.zeros(1, dtype=torch.float64, device=compute.device)
+    sums = ValidationSums(target, compute.device)
     for batch in batches:
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
             output = model(_network_input(batch, compute))
         logits, image_logits, fields = _annotated(batch, output, fields)
-        loss_sum += loss(logits.float(), target.targets(fields), image_logits).double() * len(logits)
-        overlap.update(target.predict(target.activate(logits)), target.split(fields))
-    totals = session.add_up(torch.cat([loss_sum, overlap.totals]))
-    images = int(totals[1].item())
-    metrics: dict[str, Any] = {"loss": totals[0].item() / images}
-    metrics.update(OverlapSums.result(totals[1:], target.classes))
-    return metrics | {"images": images}
+        of_images = None if image_logits is None else image_logits.float().sigmoid()
+        sums.update(loss(logits.float(), target.targets(fields), image_logits), logits, fields, of_images)
+    return sums.result(session)
 
 
 def _annotated(batch: Batch, output: NetworkOutput, fields: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:

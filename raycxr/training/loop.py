@@ -23,13 +23,14 @@ from raycxr.losses.choices import build_loss, check_image_loss
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.choices import check_model, fewest_films, size_divisor, smallest_size
 from raycxr.number_text import count
-from raycxr.runs.metric import default_mode, is_better, metric_names, metric_value
+from raycxr.runs.metric import default_mode, is_better, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
 from raycxr.training.average import EpochMean, WeightAverage
 from raycxr.training.batch_statistics import measure_batch_statistics
 from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
+from raycxr.training.metric_check import check_metric
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
@@ -90,14 +91,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
             f" and the batch norm of {config.model.name} needs two",
             f"choose {2 * shares} or more",
         )
-    sample = {"loss": 0.0} | {
-        name: dict.fromkeys((*target.classes, "mean"), 0.0) for name in ("dice", "iou", "pixel_accuracy")
-    }
-    if config.train.metric not in [*metric_names(sample | {"label_accuracy": {"mean": 0.0}}), "dice", "iou"]:
-        raise ConfigurationError(
-            f"train.metric = {config.train.metric!r} is not measured",
-            f"choose from {', '.join(metric_names(sample))}",
-        )
+    check_metric(config, target, splits)
     return target
 
 

@@ -10,6 +10,9 @@ from tqdm import tqdm
 
 from raycxr.number_text import count
 
+# Shown after the Dice where some films do not have the structure.
+PRESENCE = {"floor": "floor", "dice_positive": "positives", "negatives_empty": "left empty", "auc": "AUC"}
+
 
 class EpochProgress(Protocol):
     """Shown by rank 0 while it trains."""
@@ -95,6 +98,7 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     """One line about an epoch, from its entry of the history."""
     validation = entry["validation"]
     dice = " ".join(f"{name} {value:.3f}" for name, value in validation["dice"].items() if name != "mean")
+    presence = [f"{title} {validation[name]['mean']:.3f}  " for name, title in PRESENCE.items() if name in validation]
     width = len(str(epochs))
     head = (
         f"mean of the weights of the last {entry['swa_epochs']} epochs"
@@ -103,5 +107,6 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     )
     return (
         f"{head}  validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
+        f"{''.join(presence)}"
         f"{entry['images_per_second']:.0f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
     )

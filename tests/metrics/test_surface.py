@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.spatial.distance import cdist
 
 from raycxr.metrics.surface import surface_distances, surface_pixels
@@ -51,6 +51,31 @@ def test_agrees_with_all_pairs_of_surface_pixels(pair: tuple[Mask, Mask], spacin
     expected = max(np.percentile(forward, 95), np.percentile(backward, 95))
     assert found.hd95 == pytest.approx(expected)
     assert found.assd == pytest.approx(np.mean([*forward, *backward]))
+
+
+@given(pairs, spacings, st.sampled_from([0.0, 0.2, 1.0, 2.0, 3.5]))
+@settings(deadline=None)
+def test_surface_dice_agrees_with_distance_transforms(
+    pair: tuple[Mask, Mask], spacing: tuple[float, float], tolerance: float
+) -> None:
+    prediction, truth = pair
+    found = surface_distances(prediction, truth, spacing).dice(tolerance)
+    assert found == surface_distances(truth, prediction, spacing).dice(tolerance)
+    surfaces = [mask & ~binary_erosion(mask) for mask in pair]
+    if not surfaces[0].any() or not surfaces[1].any():
+        assert found == (1 if not surfaces[0].any() and not surfaces[1].any() else 0)
+        return
+    within = 0
+    for mine, others in (surfaces, surfaces[::-1]):
+        within += (distance_transform_edt(~others, sampling=spacing)[mine] <= tolerance + 1e-9).sum()
+    assert found == pytest.approx(within / sum(surface.sum() for surface in surfaces))
+
+
+def test_surface_dice_forgives_what_lies_within_the_tolerance() -> None:
+    shifted = surface_distances(_square(20, 5, 5, 6), _square(20, 5, 7, 6), spacing=(0.5, 0.5))
+    assert shifted.dice(1.0) == 1
+    assert 0 < shifted.dice(0.5) < 1
+    assert surface_distances(_square(20, 5, 5, 6), np.zeros((20, 20), bool)).dice(1e9) == 0
 
 
 @given(pairs)

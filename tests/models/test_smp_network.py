@@ -91,6 +91,7 @@ def test_published_weights_of_another_depth(tmp_path: Path, stored: str, encoder
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_fcn_takes_weights_as_torchvision_publishes_them(tmp_path: Path) -> None:
     from torchvision.models import inception_v3, resnet50  # type: ignore[import-untyped]
 
