@@ -61,6 +61,7 @@ def evaluate(
     from raycxr.evaluation.files import write_evaluation
     from raycxr.evaluation.summary import summarise, summary_text
     from raycxr.prediction.predictor import load_predictor
+    from raycxr.runs.bundle import is_classifier
     from raycxr.storage.check import check_writable
     from raycxr.storage.location import Location
     from raycxr.storage.patience import first_contact
@@ -71,6 +72,10 @@ def evaluate(
         # The last of several, too, before the first is measured.
         for dataset in datasets or ():
             read_manifest(Location(dataset))
+    asked: list[str | None] = [*datasets] if datasets else [None]
+    if len(networks) == 1 and is_classifier(networks[0]):
+        _evaluate_classifier(networks[0], asked, split, None if out is None else Location(out), json)
+        return
     predictor = load_predictor(networks, views)
     section = predictor.bundles[0].config.evaluate
     if resolution is not None:
@@ -78,7 +83,6 @@ def evaluate(
     if out is not None:
         check_writable(Location(out))
     evaluations = []
-    asked: list[str | None] = [*datasets] if datasets else [None]
     for uri in asked:
         with FilmProgress("evaluate") as progress:
             evaluations.append(evaluate_predictor(predictor, uri, split, section, progress))
@@ -109,6 +113,21 @@ def _views(options: list[str]) -> tuple[str, ...]:
     if names == ["none"]:
         return ()
     return check_config({"evaluate": {"test_time": names}}, "--test-time").evaluate.test_time
+
+
+def _evaluate_classifier(
+    bundle: Location, datasets: list[str | None], split: str, out: Location | None, json: bool
+) -> None:
+    from raycxr.classification.evaluate import evaluate_classifier, evaluation_text
+    from raycxr.cli.film_progress import FilmProgress
+
+    results = []
+    for number, dataset in enumerate(datasets, 1):
+        # Several data sets must not write over one another.
+        place = out if out is None or len(datasets) == 1 else out / str(number)
+        with FilmProgress("evaluate") as progress:
+            results.append(evaluate_classifier(bundle, dataset, split, place, progress))
+    answer({"bundle": bundle.uri, "results": results}, evaluation_text(results), json)
 
 
 def _resolution(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -20,11 +21,20 @@ def train(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train one run, on Ray Train or in this process."""
+    """Train one run, on Ray Train or in this process; a classifier (section classify) always in this process."""
     from raycxr.config.load import load_config
     from raycxr.training.startup import without_garbage_collection
 
     config = load_config(path, overrides or [])
+    if config.classify is not None:
+        from raycxr.cli.film_progress import FilmProgress
+
+        with without_garbage_collection():
+            from raycxr.classification.run import classify, result_text
+
+        classified = classify(config, path, resume, tell, FilmProgress)
+        answer(asdict(classified), result_text(classified), json)
+        return
     if local:
         with without_garbage_collection():
             from raycxr.training.run import train as train_run

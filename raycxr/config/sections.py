@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from raycxr.config.augment_presets import PRESETS
+from raycxr.config.classify import ClassifySection
 from raycxr.config.postprocess import PostprocessSection
 from raycxr.config.section import Fraction, NonNegative, Positive, Section
 
@@ -476,6 +477,7 @@ class Config(Section):
     sampling: SamplingSection = SamplingSection()
     train: TrainSection = TrainSection()
     postprocess: PostprocessSection = PostprocessSection()
+    classify: ClassifySection | None = Field(None, description="where given, a classifier is trained")
     evaluate: EvaluateSection = EvaluateSection()
     storage: StorageSection = StorageSection()
     resources: ResourcesSection = ResourcesSection()

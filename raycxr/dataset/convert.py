@@ -65,6 +65,8 @@ def film_fingerprint(film: Film, roots: Sequence[str]) -> str:
     Files count by their names below the roots, so that an archive may move from one place to another.
     """
     told = asdict(film)
+    if film.source is None:  # told by few layouts: the others keep the hashes that they had before it was
+        del told["source"]
     for file in (told, *told["parts"]):
         for number, root in enumerate(roots):
             if file["uri"].startswith(root):
@@ -111,7 +113,7 @@ def convert_film(film: Film, originals: Originals, rules: Rules) -> Converted | 
     index = {
         "id": film.id,
         "patient": decoded.patient or film.patient,
-        "source": rules.source_name,
+        "source": film.source or rules.source_name,
         "annotated": film.annotated,
         "pixels": [int(np.count_nonzero(field & (1 << bit))) for bit in range(classes)] if field is not None else None,
         "height": pixels.shape[0],

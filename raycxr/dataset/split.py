@@ -46,7 +46,7 @@ def assign_splits(
     DataError
         The rule does not fit the data (no given split, no number in a name, fewer groups than folds).
     """
-    groups = sorted(_groups(index), key=lambda group: _order(rule.seed, group[0]))
+    groups = sorted(film_groups(index), key=lambda group: _order(rule.seed, group[0]))
     splits, free = _keep(groups, kept)
     if rule.rule == "fraction":
         shares = {"train": rule.train, "validation": rule.validation, "test": rule.test}
@@ -134,7 +134,7 @@ def _order(seed: int, key: str) -> str:
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
-def _groups(index: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def film_groups(index: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Connected films: by patient, or by equal pixels. Ids within a group, and the groups, are sorted."""
     leader: dict[str, str] = {}
 

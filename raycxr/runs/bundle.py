@@ -80,6 +80,11 @@ def find_bundle(uri: str) -> Location:
     )
 
 
+def is_classifier(location: Location) -> bool:
+    """Whether a place that `find_bundle` found holds a classifier of whole films."""
+    return (location / MARKER).exists() and read_bundle(location).config.classify is not None
+
+
 def read_bundle(location: Location) -> Bundle:
     """Read everything but the weights."""
     marker = read_marker(location, MARKER)

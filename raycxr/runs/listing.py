@@ -72,9 +72,18 @@ def read_entry(run: Location) -> RunEntry:
     if (run / BEST / MARKER).exists():
         best = json.loads((run / BEST / METRICS).read_text())
     updated = history[-1]["time"] if history else record.get("updated", record["created"])
-    model = record["config"]["model"]
-    name = model["name"] if model["name"] != "unet" else f"unet {model['encoder']}"
-    return RunEntry(run, record["status"], len(history), best.get("epoch"), best.get("metrics", {}), updated, name)
+    # A classifier's folds are trained before the model that is kept, and bear their names.
+    epochs = sum(entry.get("fold") is None for entry in history)
+    return RunEntry(run, record["status"], epochs, best.get("epoch"), best.get("metrics", {}), updated, _model(record))
+
+
+def _model(record: dict[str, Any]) -> str:
+    """Network of a run in a few words."""
+    classify, model = record["config"].get("classify"), record["config"]["model"]
+    name: str = model["name"] if model["name"] != "unet" else f"unet {model['encoder']}"
+    if classify is None:
+        return name
+    return f"classifier {classify['encoder'] or name}"
 
 
 def _find_runs(place: Location, depth: int) -> list[Location]:

@@ -46,6 +46,7 @@ def start_record(run: Location, config: Config, dataset: Mapping[str, Any], worl
         raise TrainingError(f"run {run} exists", f"choose another train.name, or continue it with --resume {run.name}")
     record = {
         "run": run.name,
+        "kind": "train" if config.classify is None else "classify",
         "status": "running",
         "created": now(),
         "raycxr": raycxr.__version__,

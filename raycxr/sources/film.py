@@ -52,6 +52,8 @@ class Film:
         Width of the imaged field, whatever the number of pixels.
     split : str or None
         `train`, `validation` or `test` where the source gives one.
+    source : str or None
+        The data set that it comes from, where a layout holds several; None: the layout's name counts.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Film:
     labels: dict[str, int]
     field_width_mm: float | None
     split: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)

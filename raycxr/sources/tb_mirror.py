@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raycxr.sources.film import Decoded, Film, Listing
 from raycxr.sources.montgomery import montgomery_pixel_mm
@@ -55,10 +55,16 @@ class TbMirrorSource:
 
     def list(self) -> Listing:
         """List films and masks; see `raycxr.sources.film.Source.list` and `list_tuberculosis`."""
-        return list_tuberculosis(Location(self.images), self.masks, MIRROR)
+        listing = list_tuberculosis(Location(self.images), self.masks, MIRROR)
+        return replace(listing, films=tuple(replace(film, source=_hospital(film.id)) for film in listing.films))
 
     def decode(self, film: Film, data: bytes) -> Decoded:
         """Decode a film; see `raycxr.sources.film.Source.decode`. Only Montgomery tells its pixel distance."""
         pixels = decode_picture(data)
-        pixel_mm = montgomery_pixel_mm(*pixels.shape) if film.id.startswith(MONTGOMERY_PREFIX) else None
+        pixel_mm = montgomery_pixel_mm(*pixels.shape) if _hospital(film.id) == "montgomery" else None
         return Decoded(invert(pixels, 8 * pixels.itemsize) if self.inverted else pixels, pixel_mm=pixel_mm)
+
+
+def _hospital(film_id: str) -> str:
+    """Which of the two sets a film comes from."""
+    return "montgomery" if film_id.startswith(MONTGOMERY_PREFIX) else "shenzhen"

@@ -63,9 +63,11 @@ def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]
     Raises
     ------
     DataError
-        The weights do not belong to the configuration.
+        The weights do not belong to the configuration, or are those of a classifier.
     """
     bundle, weights = read_weights(location)
+    if bundle.config.classify is not None:
+        raise DataError(f"{location} classifies whole films, it segments nothing", "name a segmentation network")
     target = target_kind(bundle.config.dataset, bundle.classes)
     # The bundle carries all weights: those that training started from are not fetched again.
     settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))

@@ -62,7 +62,11 @@ def train(
     with first_contact():
         splits = open_splits(config)
     check_trainable_config(config, splits, config.resources.workers)
-    run = _find_run(config, resume) if resume is not None else Location(config.storage.uri) / _name(config, config_path)
+    run = (
+        _find_run(config, resume)
+        if resume is not None
+        else Location(config.storage.uri) / run_name(config, config_path)
+    )
     check_writable(run.parent)
     description = _describe(splits)
     if resume is None:
@@ -102,7 +106,8 @@ def train_here(config: Config, run: Location, resume: bool) -> None:
     run_training(config, run, session, available_cpus())
 
 
-def _name(config: Config, config_path: Path) -> str:
+def run_name(config: Config, config_path: Path) -> str:
+    """Name of a new run: `train.name`, else one made from the configuration's file and the time."""
     return config.train.name or f"{config_path.stem}-{datetime.now():%Y%m%d-%H%M%S}"
 
 

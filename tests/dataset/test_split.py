@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.config.sections import SplitSection
-from raycxr.dataset.split import _groups, assign_splits, check_divisible, split_counts
+from raycxr.dataset.split import assign_splits, check_divisible, film_groups, split_counts
 from raycxr.errors import DataError
 
 
@@ -132,7 +132,7 @@ def test_films_that_are_kept_stay_where_they_are(index: list[dict[str, Any]], ru
         for value in {row[key] for row in index}:
             assert len({after[row["id"]] for row in index if row[key] == value}) == 1
     sides: dict[str, set[str]] = {}
-    for group in _groups(index):
+    for group in film_groups(index):
         sides[group[0]] = {before[film] for film in group if film in before}
         # Only a new film that joins two groups can move one of them.
         assert len(sides[group[0]]) != 1 or sides[group[0]] == {after[film] for film in group}

@@ -29,6 +29,7 @@ def test_both_sets_with_their_own_names_of_masks(tmp_path: Path) -> None:
     assert [film.id for film in listing.films] == films
     assert [film.annotated for film in listing.films] == [True, False, True, True, True]
     assert [film.labels["tuberculosis"] for film in listing.films] == [0, 0, 1, 0, 1]
+    assert [film.source for film in listing.films] == ["shenzhen"] * 3 + ["montgomery"] * 2
     assert [Path(film.parts[0].uri).name for film in listing.films if film.parts] == [
         "CHNCXR_0001_0_mask.png",
         "CHNCXR_0327_1_mask.png",

@@ -1,0 +1,1 @@
+"""Classifiers of whole films, such as tuberculosis or not, on the features of an encoder."""

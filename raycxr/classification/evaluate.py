@@ -1,0 +1,106 @@
+"""Measure a classifier's bundle on a data set that it was not trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raycxr.classification.bundle import LoadedClassifier, load_classifier
+from raycxr.classification.films import Progress, ReducedFilms, find_lungs, in_order
+from raycxr.classification.labels import LabelledFilms, labelled_films
+from raycxr.classification.summary import figures_of, figures_text, film_table
+from raycxr.dataset.films import open_splits, shard_paths
+from raycxr.dataset.split import SPLITS
+from raycxr.errors import DataError, UsageError
+from raycxr.storage.location import Location
+from raycxr.training.compute import Compute, choose_compute
+from raycxr.training.target import normalise
+
+
+def evaluate_classifier(
+    location: Location, dataset: str | None, split: str, out: Location | None, progress: Progress
+) -> dict[str, Any]:
+    """Figures of a classifier on the labelled films of a split.
+
+    Parameters
+    ----------
+    dataset : str or None
+        URI of the data set; None asks for the one that it was trained on, which is refused.
+    split : str
+        train, validation, test, or all.
+    out : Location or None
+        Folder to which `films.csv` is written.
+
+    Returns
+    -------
+    dict
+        `dataset`, `dataset_id`, `split`, `images`, `positive`, `metrics` and `intervals` (name -> label and `mean`).
+
+    Raises
+    ------
+    UsageError
+        An unknown split, or the data set whose films it was all trained on.
+    DataError, ConfigurationError
+        Films of another size, or none with the label.
+    """
+    if split not in (*SPLITS, "all"):
+        raise UsageError(f"split {split!r} is unknown", f"choose {', '.join(SPLITS)} or all")
+    classifier = load_classifier(location)
+    config = classifier.bundle.config
+    if dataset is None:
+        raise UsageError(f"{location} was trained on all films of its own data set", _seen(location))
+    section = config.dataset.model_copy(update={"uri": dataset, "split": None})
+    splits = open_splits(config.model_copy(update={"dataset": section}))
+    if splits.manifest.id == classifier.dataset_id:
+        raise UsageError(f"{location} was trained on all films of {dataset}", _seen(location))
+    films = labelled_films(splits, classifier.label, SPLITS if split == "all" else (split,))
+    if films.size != classifier.bundle.size:
+        raise DataError(
+            f"{splits.location} holds films of {films.size} pixels, the model was trained at {classifier.bundle.size}",
+            f"ingest the films with ingest.size={classifier.bundle.size}",
+        )
+    probabilities = classify_films(classifier, films, progress)
+    if out is not None:
+        (out / "films.csv").write_text(film_table(films, [split] * len(films), probabilities))
+    return {
+        "dataset": splits.location.uri,
+        "dataset_id": splits.manifest.id,
+        "split": split,
+        **figures_of(films, probabilities, classifier.threshold, config.evaluate.bootstrap),
+    }
+
+
+@torch.no_grad()
+def classify_films(classifier: LoadedClassifier, films: LabelledFilms, progress: Progress) -> NDArray[np.float64]:
+    """Probability (N,) of every film."""
+    config = classifier.bundle.config
+    section = config.classify
+    assert section is not None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plain = Compute(device, None, config.train.channels_last)
+    compute = plain if section.frozen else choose_compute(config.train, device)
+    paths, batch_size = shard_paths(films.splits, config.dataset.cache), config.evaluate.batch_size
+    lungs = None
+    if classifier.finder is not None:
+        lungs = find_lungs(classifier.finder, films.rows, paths, batch_size, plain, progress)
+    model = compute.place(classifier.model).eval()
+    parts: list[NDArray[np.float64]] = []
+    reduced = ReducedFilms(films.rows, paths, None, lungs, section.lungs)
+    for batch in in_order(reduced, batch_size, compute):
+        with compute.autocast():
+            logits = model(normalise(batch.images.to(compute.device)))
+        parts.append(logits.float().sigmoid().double().cpu().numpy())
+        progress(sum(map(len, parts)), len(films))
+    return np.concatenate(parts)
+
+
+def evaluation_text(results: list[dict[str, Any]]) -> str:
+    """Table for the terminal."""
+    return figures_text([(f"{result['dataset']} {result['split']}", result) for result in results])
+
+
+def _seen(location: Location) -> str:
+    return f"name another data set; the figures out of fold stand in {location / 'metrics.json'}"

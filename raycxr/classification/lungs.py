@@ -1,0 +1,138 @@
+"""Films reduced to their lungs, as a segmentation model finds them: cropped to them, or black outside of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raycxr.config.classify import LungsSettings
+from raycxr.config.sections import DatasetSection, ModelSection
+from raycxr.errors import ConfigurationError
+from raycxr.models.choices import build_model
+from raycxr.models.image_head import split_output
+from raycxr.postprocess.rule import DecisionRule, apply_rules
+from raycxr.runs.bundle import find_bundle
+from raycxr.training.bundle import load_model
+from raycxr.training.target import TargetKind, normalise, target_kind
+from raycxr.xray.resize import resize_image
+
+
+@dataclass(frozen=True)
+class LungFinder:
+    """A segmentation network and how its output is read.
+
+    Attributes
+    ----------
+    document : dict
+        What a classifier's bundle says of it, to build it again: `model`, `dataset`, `classes`, `rules`.
+    """
+
+    network: nn.Module
+    target: TargetKind
+    document: dict[str, Any]
+
+    @torch.no_grad()
+    def find(self, images: Tensor) -> Tensor:
+        """Whether a pixel lies in a lung, (B, H, W) bool, of films (B, H, W) on the network's device."""
+        logits, _ = split_output(self.network(normalise(images)))
+        lungs = [number for number, name in enumerate(self.target.classes) if "lung" in name]
+        # Whether there are lungs at all is no question here.
+        rules = [
+            DecisionRule.model_validate(self.document["rules"][name] | {"image_threshold": None})
+            for name in self.target.classes
+        ]
+        found = [
+            apply_rules(rules, probabilities)[lungs].any(axis=0)
+            for probabilities in self.target.activate(logits).cpu().numpy()
+        ]
+        return torch.from_numpy(np.stack(found)).to(images.device)
+
+
+def load_lung_finder(settings: LungsSettings, size: int) -> LungFinder:
+    """Lung finder of a run or bundle, on the CPU.
+
+    Raises
+    ------
+    ConfigurationError
+        It was trained at another size than `size`, or none of its classes is a lung.
+    DataError
+        There is no bundle.
+    """
+    model, target, bundle = load_model(find_bundle(settings.bundle))
+    if not any("lung" in name for name in bundle.classes):
+        raise ConfigurationError(
+            f"classify.lungs.bundle = {settings.bundle!r} segments {', '.join(bundle.classes)}, no lungs",
+            "name a bundle with a class whose name holds 'lung'",
+        )
+    if bundle.size != size:
+        raise ConfigurationError(
+            f"classify.lungs.bundle = {settings.bundle!r} was trained on films of {bundle.size} pixels, the data set "
+            f"holds films of {size}",
+            f"ingest the films with ingest.size={bundle.size}",
+        )
+    document = {
+        "model": bundle.config.model.model_dump(mode="json") | {"encoder_weights": None},
+        "dataset": {"target": target.name, "precedence": bundle.config.dataset.precedence},
+        "classes": list(target.classes),
+        "rules": {
+            name: rule.model_dump(exclude_none=True) for name, rule in zip(bundle.classes, bundle.rules, strict=True)
+        },
+    }
+    return LungFinder(model, target, document)
+
+
+def rebuild_lung_finder(document: Mapping[str, Any], weights: Mapping[str, Tensor]) -> LungFinder:
+    """Lung finder out of a classifier's bundle."""
+    target = target_kind(DatasetSection.model_validate(document["dataset"]), document["classes"])
+    network = build_model(ModelSection.model_validate(document["model"]), 1, target.channels, len(target.classes))
+    network.load_state_dict(weights)
+    return LungFinder(network.eval(), target, dict(document))
+
+
+def two_largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the two largest connected parts (H, W), the second one only where it has a fifth of the first's area.
+
+    A few stray pixels in a corner would otherwise make a crop of the whole film.
+    """
+    _, parts, statistics, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    areas = statistics[1:, cv2.CC_STAT_AREA]  # the first one is what lies outside
+    kept = [part + 1 for part in np.argsort(-areas, kind="stable")[:2] if 5 * areas[part] >= areas.max()]
+    return np.isin(parts, kept)
+
+
+def reduce_to_lungs(image: NDArray[Any], lungs: NDArray[np.bool_], use: str, margin: float) -> NDArray[Any]:
+    """Return a film (H, W) with H = W cropped to its lungs (H, W), or black outside of them, at the same size.
+
+    Where no lung was found the film stays as it is.
+    """
+    if not lungs.any():
+        return image
+    if use == "mask":
+        reach = round(margin * image.shape[0])
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        kept = cv2.dilate(lungs.astype(np.uint8), kernel) > 0
+        return np.where(kept, image, np.zeros((), image.dtype))
+    top, left, side = lung_square(lungs, margin)
+    crop = np.ascontiguousarray(image[top : top + side, left : left + side])
+    return resize_image(crop, *image.shape)
+
+
+def lung_square(lungs: NDArray[np.bool_], margin: float) -> tuple[int, int, int]:
+    """Return top, left and side of the square around the lungs of a square film, inside the film.
+
+    The margin is a share of the longer side of the lungs' box, on each side. A square keeps the proportions.
+    """
+    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    side = min(lungs.shape[0], round((1 + 2 * margin) * max(height, width)))
+    top = (rows[0] + rows[-1] + 1 - side) // 2
+    left = (columns[0] + columns[-1] + 1 - side) // 2
+    limit = lungs.shape[0] - side
+    return int(np.clip(top, 0, limit)), int(np.clip(left, 0, limit)), int(side)
