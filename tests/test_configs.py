@@ -1,0 +1,126 @@
+"""Every configuration that trains does so: an epoch on small phantoms in the layout that it names, then its test films."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raycxr.cli.main import run
+from raycxr.config.load import load_config
+from raycxr.config.sections import Config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILMS, PIXELS = 40, 128
+# Where `raycxr synth` puts films and masks, and what a configuration finds below its own folder of films.
+PLACES = {
+    "jsrt": ("", "scr"),
+    "tb-mirror": ("", "masks"),
+    "pairs": ("images", "masks"),
+    "siim-dicom": ("dicom-images-train", "train-rle.csv"),
+    "siim-png": ("", "png_masks"),
+}
+
+
+def read(name: str) -> Config:
+    return load_config(CONFIGS / name, [])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Configurations name the folder of real films, and some a run that lies below the working directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("configs")
+        patch.setenv("RAYCXR_DATA", str(folder / "nothing"))
+        patch.setenv("RAYCXR_DEMO", str(folder / "demo"))
+        patch.chdir(folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained() -> set[str]:
+    """Names of the runs that these tests have trained."""
+    return set()
+
+
+def trains(path: Path) -> bool:
+    """Whether a file is for training rather than for ingest alone."""
+    lines = path.read_text().splitlines()
+    return any(line.startswith(("train:", "classify:", "extends:")) for line in lines)
+
+
+TRAINING = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if trains(path))
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Answer of a verb."""
+    capsys.readouterr()
+    status = run([*arguments, "--json"])
+    out, err = capsys.readouterr()
+    assert status == 0, f"{out}\n{err}"
+    answer: dict[str, Any] = json.loads(out)
+    return answer
+
+
+def ingested(capsys: pytest.CaptureFixture[str], name: str) -> str:
+    """Data set of phantoms as a configuration describes it, made once for all that describe the same."""
+    config = read(name)
+    assert config.ingest is not None
+    layout = config.ingest.source
+    films, out = Path(layout), Path(f"{layout}-{abs(hash(str(config.ingest.classes)))}")
+    if not films.exists():
+        size = "--size", str(2 * PIXELS)
+        command(capsys, "synth", layout, "--out", str(films), "--count", str(FILMS), *size)
+    images, masks = PLACES[layout]
+    places = f"ingest.images={films / images}", f"ingest.masks={films / masks}", f"ingest.out={out}"
+    command(capsys, "ingest", str(CONFIGS / name), *places, f"ingest.size={PIXELS}", "--local")
+    return str(out)
+
+
+def train(capsys: pytest.CaptureFixture[str], trained: set[str], name: str) -> str:
+    """Run of one epoch, with the runs that it stands on trained before; hub weights are not to be had everywhere."""
+    config, title = read(name), Path(name).stem
+    if title in trained:
+        return f"runs/{title}"
+    small = [f"dataset.uri={ingested(capsys, name)}", f"train.name={title}", "train.batch_size=4", "train.epochs=1"]
+    if config.classify is not None:
+        small += ["classify.epochs=1", "classify.validation.folds=2"]
+        if config.classify.bundle is not None:
+            small += [f"classify.bundle={train(capsys, trained, 'tb/best.yaml')}"]
+        else:
+            small += ["classify.encoder_weights=null"]
+    else:
+        small += ["model.encoder_weights=null"]
+        if config.train.start_from is not None:
+            small += [f"train.start_from={train(capsys, trained, 'siim/winner_512.yaml')}"]
+    answer = command(capsys, "train", str(CONFIGS / name), *small, "--local")
+    assert answer["epochs"] >= 1
+    trained.add(title)
+    return f"runs/{title}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_configuration_trains_and_is_measured(
+    capsys: pytest.CaptureFixture[str], trained: set[str], name: str
+) -> None:
+    place = train(capsys, trained, name)
+    split = "all" if read(name).classify is not None else "validation"
+    [result] = command(capsys, "evaluate", place, "--split", split)["results"]
+    assert result["images"] >= 2
+    measured = [value for by_class in result["metrics"].values() for value in by_class.values()]
+    assert any(isinstance(value, float) and math.isfinite(value) for value in measured)
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml")))
+def test_a_configuration_opens_with_its_record(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reproduces or is about, the published figure, what was measured, and the command."""
+    head = [line[2:].split(" ")[0] for line in (CONFIGS / name).read_text().splitlines() if line.startswith("# ")]
+    opening = "Reproduces" if trains(CONFIGS / name) else "What"
+    assert head[0] == opening
+    assert {"Published", "Command"} <= set(head)
+    assert "Measured" in head or name == "demo.yaml"
+    read(name)
