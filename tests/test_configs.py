@@ -14,7 +14,7 @@ from raycxr.config.load import load_config
 from raycxr.config.sections import Config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILMS, PIXELS = 40, 128
+FILMS, PIXELS = 24, 96
 # Where `raycxr synth` puts films and masks, and what a configuration finds below its own folder of films.
 PLACES = {
     "jsrt": ("", "scr"),
@@ -66,11 +66,11 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 
 
 def ingested(capsys: pytest.CaptureFixture[str], name: str) -> str:
-    """Data set of phantoms as a configuration describes it, made once for all that describe the same."""
+    """Data set of phantoms as a configuration describes it."""
     config = read(name)
     assert config.ingest is not None
     layout = config.ingest.source
-    films, out = Path(layout), Path(f"{layout}-{abs(hash(str(config.ingest.classes)))}")
+    films, out = Path(layout), Path("data", name)
     if not films.exists():
         size = "--size", str(2 * PIXELS)
         command(capsys, "synth", layout, "--out", str(films), "--count", str(FILMS), *size)
@@ -85,7 +85,13 @@ def train(capsys: pytest.CaptureFixture[str], trained: set[str], name: str) -> s
     config, title = read(name), Path(name).stem
     if title in trained:
         return f"runs/{title}"
-    small = [f"dataset.uri={ingested(capsys, name)}", f"train.name={title}", "train.batch_size=4", "train.epochs=1"]
+    small = [
+        f"dataset.uri={ingested(capsys, name)}",
+        "storage.uri=runs",
+        f"train.name={title}",
+        "train.batch_size=4",
+        "train.epochs=1",
+    ]
     if config.classify is not None:
         small += ["classify.epochs=1", "classify.validation.folds=2"]
         if config.classify.bundle is not None:

@@ -37,7 +37,7 @@ def data_set_metrics(
     statistics: dict[tuple[str, str], Statistic] = {}
     for position, name in enumerate(classes):
         statistics["calibration_error", name] = _Calibration([film.calibration[position] for film in films])
-        true = np.array([film.true_pixels[position] > 20 for film in films])
+        true = np.array([film.true_pixels[position] > 0 for film in films])
         if true.all():
             continue
         dice = np.array([film.values["dice"][name] for film in films])
