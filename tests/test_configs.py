@@ -1,4 +1,4 @@
-"""Every configuration that trains does so: an epoch on small phantoms in the layout that it names, then its test films."""
+"""Every configuration that trains does so: an epoch on small phantoms in the layout that it names."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def train(capsys: pytest.CaptureFixture[str], trained: set[str], name: str) -> s
         else:
             small += ["classify.encoder_weights=null"]
     else:
-        small += ["model.encoder_weights=null"]
+        small += ["model.encoder_weights=null", "sampling.films_per_epoch=16"]
         if config.train.start_from is not None:
             small += [f"train.start_from={train(capsys, trained, 'siim/winner_512.yaml')}"]
     answer = command(capsys, "train", str(CONFIGS / name), *small, "--local")

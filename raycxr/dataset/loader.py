@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -77,7 +78,7 @@ def make_loader(films: Films, sampler: Sampler[list[Key]], loader_workers: int, 
         pin_memory=pin_memory,
         persistent_workers=loader_workers > 0,
         prefetch_factor=4 if loader_workers > 0 else None,
-        worker_init_fn=_one_thread if loader_workers > 0 else None,
+        worker_init_fn=_start_worker if loader_workers > 0 else None,
     )
 
 
@@ -94,5 +95,7 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches every process of a terminal: the one that trains ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -53,7 +53,7 @@ def interrupt(arguments: list[object], number: int, ready: Callable[[], bool]) -
     assert job.returncode == 1, err
     error: dict[str, str] = json.loads(out)["error"]
     assert err.splitlines()[-2:] == [f"raycxr: {error['message']}", f"        {error['remedy']}"]
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     assert "Exception ignored" not in err
     assert error["kind"] == "interrupted"
     assert _rest(job.pid) == []

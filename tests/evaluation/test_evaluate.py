@@ -27,8 +27,12 @@ from raycxr.models.choices import build_model
 from raycxr.prediction.predictor import load_predictor
 from raycxr.storage.location import Location
 from raycxr.training.bundle import load_model, save_bundle
+<<<<<<< ours
 from raycxr.training.rule_search import training_rules
 from raycxr.training.target import target_kind
+=======
+from raycxr.training.target import normalise, target_kind
+>>>>>>> theirs
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.picture import decode_picture
 
@@ -36,7 +40,11 @@ from raycxr.xray.picture import decode_picture
 @pytest.fixture(scope="module")
 def bundle(phantom_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Location:
     """A network with random weights: its figures are poor, and must be measured right all the same."""
-    config = load_config(phantom_config)
+    return random_bundle(phantom_config, tmp_path_factory, "multilabel")
+
+
+def random_bundle(path: Path, tmp_path_factory: pytest.TempPathFactory, target_name: str) -> Location:
+    config = load_config(path, [f"dataset.target={target_name}", "loss={dice: 1}"])
     splits = open_splits(config)
     target = target_kind(config.dataset, splits.manifest.classes)
     torch.manual_seed(1)
@@ -94,6 +102,27 @@ def test_figures_agree_with_scikit_learn_and_scipy(bundle: Location, phantom_con
             back = distance_transform_edt(~a, sampling=spacing)[b]
             expected = max(np.percentile(forth, 95), np.percentile(back, 95))
             assert film.values["hd95"][name] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("target_name", ["multilabel", "multiclass"])
+def test_scores_and_calibration_are_those_of_the_structures(
+    phantom_config: Path, tmp_path_factory: pytest.TempPathFactory, target_name: str
+) -> None:
+    place = random_bundle(phantom_config, tmp_path_factory, target_name)
+    evaluation = evaluate(place, resolution="dataset", surface_distances=False)
+    model, target, _ = load_model(place)
+    for film in evaluation.films:
+        with torch.no_grad():
+            probabilities = target.activate(model(normalise(torch.from_numpy(film.image)[None])))[0].numpy()
+        structures = probabilities[1:] if target_name == "multiclass" else probabilities
+        # One pixel of 32 x 32 is the highest 0.1 %.
+        np.testing.assert_allclose(film.measures.scores, structures.max(axis=(1, 2)), atol=1e-6)
+        mean = film.measures.calibration[:, 1].sum(axis=1) / (2 * 15 * 1024)
+        np.testing.assert_allclose(mean, structures.mean(axis=(1, 2)), atol=1e-4)
+        np.testing.assert_allclose(film.measures.calibration[:, 2].sum(axis=1), film.truth.mean(axis=(1, 2)))
+        assert "hd95" not in film.values
+    wide = evaluate(place, resolution="dataset", surface_tolerance_mm=1e6)
+    assert summarise(wide, 50)["metrics"]["surface_dice"]["lungs"] in (0.0, 1.0)
 
 
 def test_the_size_of_comparison_is_the_masks_own(bundle: Location) -> None:

@@ -51,6 +51,9 @@ def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None
     for left, right in zip(*(read_history(Location(tmp_path / name)) for name in ("one", "two")), strict=True):
         assert left["train"]["images"] == right["train"]["images"] == 16
         assert left["validation"]["images"] == right["validation"]["images"] == 4
+        assert list(left["validation"]) == list(right["validation"])
+        calibration = right["validation"]["calibration_error"]
+        assert left["validation"]["calibration_error"] == pytest.approx(calibration, abs=1e-3)
         assert left["validation"]["loss"] == pytest.approx(right["validation"]["loss"], abs=1e-4)
         assert left["train"]["loss"] == pytest.approx(right["train"]["loss"], abs=1e-4)
 
