@@ -27,12 +27,8 @@ from raycxr.models.choices import build_model
 from raycxr.prediction.predictor import load_predictor
 from raycxr.storage.location import Location
 from raycxr.training.bundle import load_model, save_bundle
-<<<<<<< ours
 from raycxr.training.rule_search import training_rules
-from raycxr.training.target import target_kind
-=======
 from raycxr.training.target import normalise, target_kind
->>>>>>> theirs
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.picture import decode_picture
 
