@@ -105,4 +105,7 @@ def _activated(maps_in: int, maps: int, stride: int) -> nn.Sequential:
 
 
 def _shortcut(maps_in: int, maps: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(maps_in, maps, 1, stride=stride), nn.BatchNorm2d(maps))
+    # The pixels are picked before the convolution, which comes to the same: with few maps in channels-last order, the
+    # gradient of a 1x1 convolution with a stride writes outside of its memory on the CPU (torch 2.15).
+    picked = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+    return nn.Sequential(picked, nn.Conv2d(maps_in, maps, 1), nn.BatchNorm2d(maps))

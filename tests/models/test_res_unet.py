@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -49,6 +52,21 @@ def test_a_block_leaves_what_it_was_given() -> None:
     before = features.clone()
     ResidualBlock(3, 3, 1)(features)
     assert torch.equal(features, before)
+
+
+@pytest.mark.slow
+def test_few_maps_train_in_channels_last_order() -> None:
+    # In a process of its own: where memory is overwritten, it dies.
+    program = (
+        "import torch\n"
+        "from raycxr.models.res_unet import ResUnet\n"
+        "for maps in (4, 6, 8):\n"
+        "    model = ResUnet(base_channels=maps).to(memory_format=torch.channels_last)\n"
+        "    films = torch.rand(2, 1, 64, 64).contiguous(memory_format=torch.channels_last)\n"
+        "    for _ in range(10):\n"
+        "        model(films).square().mean().backward()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (24, 16), (15, 16)])
