@@ -61,8 +61,8 @@ def interrupt(arguments: list[object], number: int, ready: Callable[[], bool]) -
 
 
 def _rest(group: int) -> list[str]:
-    """Processes of a session that are left after its first one: none, a moment later at the most."""
-    for _ in range(50):
+    """Processes of a session that are left after its first one: none, once Ray's have noticed it, a minute at most."""
+    for _ in range(1200):
         listed = subprocess.run(["ps", "-o", "args=", "-s", str(group)], capture_output=True, text=True).stdout
         left = listed.splitlines()
         if not left:
