@@ -32,7 +32,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def interrupt(arguments: list[object], number: int, ready: Callable[[], bool]) -> tuple[dict[str, str], str, int]:
-    """Send a signal to a command, and as a terminal does to all of its group; return its error, what it told and its group."""
+    """Signal a command, and its group as a terminal does; return its error, what it told, and its group."""
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments), "--json"],
         stdout=subprocess.PIPE,
