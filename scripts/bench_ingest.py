@@ -31,7 +31,8 @@ import pydicom
 from plain_ingest import read_table, write_shard
 
 from raycxr.cluster.connection import connected
-from raycxr.config.sections import Config, IngestSection
+from raycxr.config.ingest import IngestSection
+from raycxr.config.sections import Config
 from raycxr.dataset.ingest import ingest
 from raycxr.dataset.plan import SHARD_BYTES
 from raycxr.storage.location import Location

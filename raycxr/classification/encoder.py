@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raycxr.config.classify import ClassifySection
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.classic_unet import ClassicUnet

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raycxr.config.classify import LungsSettings
-from raycxr.config.sections import DatasetSection, ModelSection
+from raycxr.config.dataset import DatasetSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.image_head import split_output

@@ -11,7 +11,7 @@ from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import Debug, Json
 
 if TYPE_CHECKING:
-    from raycxr.config.sections import AugmentSection
+    from raycxr.config.augment import AugmentSection
 
 # Films on a contact sheet.
 PICTURES = 48
@@ -70,9 +70,9 @@ def _find_augmentation(
     augment: str | None, shown: str | None, picture: str | None
 ) -> tuple[str, AugmentSection, int] | None:
     """Name, settings and seed of the run of `--augment`."""
+    from raycxr.config.augment import AugmentSection
     from raycxr.config.augment_presets import PRESETS
     from raycxr.config.load import load_config
-    from raycxr.config.sections import AugmentSection
     from raycxr.errors import UsageError
 
     if augment is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.config.sections import AugmentSection
+from raycxr.config.augment import AugmentSection
 
 
 class Augmentation:

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import raycxr
-from raycxr.config.sections import Config, IngestSection, SplitSection
+from raycxr.config.dataset import SplitSection
+from raycxr.config.ingest import IngestSection
+from raycxr.config.sections import Config
 from raycxr.dataset.convert import Rules, film_fingerprint
 from raycxr.dataset.generation import Generation, put_back, read_current_manifest, read_generation, set_aside
 from raycxr.dataset.leftovers import check_own_folder, clear_leftovers, find_unfinished

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from raycxr.config.sections import IntensitySection, SplitSection
+from raycxr.config.dataset import SplitSection
+from raycxr.config.ingest import IntensitySection
 from raycxr.dataset.codec import Codec
 from raycxr.errors import DataError
 from raycxr.storage.failures import MissingError

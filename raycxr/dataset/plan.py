@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from raycxr.config.sections import IngestSection, IntensitySection
+from raycxr.config.ingest import IngestSection, IntensitySection
 from raycxr.dataset.convert import Rules, film_fingerprint
 from raycxr.dataset.manifest import FORMAT_VERSION
 from raycxr.errors import ConfigurationError, DataError

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.config.sections import SamplingSection
+from raycxr.config.sampling import SamplingSection
 from raycxr.errors import ConfigurationError, DataError
 
 Positions = NDArray[np.int64]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from raycxr.config.sections import SplitSection
+from raycxr.config.dataset import SplitSection
 from raycxr.errors import DataError
 from raycxr.number_text import count
 

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from raycxr.config.sections import AugmentSection
+from raycxr.config.augment import AugmentSection
 
 # Smoothness of elastic distortion, as a share of the width: bends ribs, does not tear outlines.
 ELASTIC_SIGMA = 0.05

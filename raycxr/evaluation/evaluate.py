@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from raycxr.config.sections import Config, EvaluateSection
+from raycxr.config.evaluate import EvaluateSection
+from raycxr.config.sections import Config
 from raycxr.dataset.films import Films, SplitIndex, open_splits, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
 from raycxr.dataset.split import SPLITS

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from raycxr.config.sections import LossSettingsSection
+from raycxr.config.loss import LossSettingsSection
 from raycxr.errors import ConfigurationError
 from raycxr.losses.bce import BinaryCrossEntropy
 from raycxr.losses.boundary import Boundary

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models import classic_unet, res_unet
 from raycxr.models.classic_unet import ClassicUnet

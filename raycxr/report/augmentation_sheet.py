@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from raycxr.config.sections import AugmentSection
+from raycxr.config.augment import AugmentSection
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.manifest import Manifest, read_index
 from raycxr.report.augmentation_words import augmentation_words

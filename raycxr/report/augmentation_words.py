@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raycxr.config.sections import AugmentSection
+from raycxr.config.augment import AugmentSection
 
 
 def augmentation_words(section: AugmentSection) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raycxr.config.sections import IngestSection
+from raycxr.config.ingest import IngestSection
 from raycxr.errors import ConfigurationError
 from raycxr.sources.film import Source
 from raycxr.sources.jsrt import JsrtSource

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from raycxr.config.load import to_yaml
-from raycxr.config.sections import Config, ModelSection
+from raycxr.config.model import ModelSection
+from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex
 from raycxr.dataset.split import split_counts
 from raycxr.errors import DataError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from raycxr.config.sections import TrainSection
+from raycxr.config.train import TrainSection
 from raycxr.errors import ConfigurationError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer
 
-from raycxr.config.sections import OptimizerSection
+from raycxr.config.optimizer import OptimizerSection
 
 
 def build_optimizer(section: OptimizerSection, model: nn.Module) -> Optimizer:

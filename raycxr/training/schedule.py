@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from raycxr.config.sections import ScheduleSection
+from raycxr.config.optimizer import ScheduleSection
 from raycxr.runs.metric import Mode, is_better
 
 # Start and end of a one-cycle run as shares of its peak (Smith & Topin 2018, as torch's OneCycleLR has them).

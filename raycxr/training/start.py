@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from raycxr.config.sections import Config, ModelSection
+from raycxr.config.model import ModelSection
+from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import build_model
 from raycxr.runs.bundle import find_bundle

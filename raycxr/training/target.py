@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from raycxr.config.sections import DatasetSection
+from raycxr.config.dataset import DatasetSection
 from raycxr.errors import ConfigurationError
 
 # Grey levels 0..1 are brought to about zero mean and unit deviation over chest films as a whole, not film by film:

@@ -15,8 +15,9 @@ from raycxr.classification.labels import LabelledFilms, labelled_films
 from raycxr.classification.lungs import LungFinder, reduce_to_lungs, two_largest
 from raycxr.classification.network import pool_both
 from raycxr.config.classify import LungsSettings
+from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import Config, DatasetSection
+from raycxr.config.sections import Config
 from raycxr.dataset.films import open_splits, shard_paths
 from raycxr.training.compute import Compute
 from raycxr.training.target import normalise, target_kind

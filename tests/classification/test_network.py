@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from raycxr.classification.encoder import build_encoder, encoder_of, feature_maps, rebuild_encoder, weights_sha256
 from raycxr.classification.network import Classifier, build_head, choose_pooled, pool_both
 from raycxr.config.classify import ClassifySection
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 

@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 import yaml
 
+from raycxr.config.augment import AugmentSection
 from raycxr.config.augment_presets import PRESETS
 from raycxr.config.load import check_config, to_yaml
-from raycxr.config.sections import AugmentSection
 from raycxr.errors import ConfigurationError
 
 

@@ -10,8 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from raycxr.config.dataset import DatasetSection, SplitSection
+from raycxr.config.ingest import IngestSection
 from raycxr.config.load import load_config, to_yaml
-from raycxr.config.sections import Config, DatasetSection, IngestSection, OptimizerSection, SplitSection, TrainSection
+from raycxr.config.optimizer import OptimizerSection
+from raycxr.config.sections import Config
+from raycxr.config.train import TrainSection
 from raycxr.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from raycxr.config.augment import AugmentSection
 from raycxr.config.augment_presets import PRESETS
-from raycxr.config.sections import AugmentSection
 from raycxr.dataset.augment import Augmentation, augmentation_seed
 
 OFF = AugmentSection(preset="none")

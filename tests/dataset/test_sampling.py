@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raycxr.config.load import check_config
-from raycxr.config.sections import SamplingSection
+from raycxr.config.sampling import SamplingSection
 from raycxr.dataset.loader import TrainSampler
 from raycxr.dataset.sampling import EveryFilm, build_order, divide
 from raycxr.errors import ConfigurationError, DataError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raycxr.config.sections import SplitSection
+from raycxr.config.dataset import SplitSection
 from raycxr.dataset.split import assign_splits, check_divisible, film_groups, split_counts
 from raycxr.errors import DataError
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from raycxr.cli.main import run as raycxr
+from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import EvaluateSection
 from raycxr.dataset.films import open_splits
 from raycxr.errors import UsageError
 from raycxr.evaluation.evaluate import Evaluation, evaluate_predictor

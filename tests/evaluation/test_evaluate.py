@@ -13,8 +13,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import f1_score, jaccard_score
 
+from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import EvaluateSection
 from raycxr.dataset.films import open_splits
 from raycxr.dataset.manifest import read_index
 from raycxr.errors import DataError, UsageError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycxr.config.sections import FocalSettings, LossSettingsSection, WeightedBceSettings
+from raycxr.config.loss import FocalSettings, LossSettingsSection, WeightedBceSettings
 from raycxr.errors import ConfigurationError
 from raycxr.losses.bce import binary_cross_entropy
 from raycxr.losses.choices import LOSSES, build_loss

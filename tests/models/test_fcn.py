@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model, smallest_size
 from raycxr.models.fcn import DROPOUT, FORMS, Fcn, UpSampling, build_fcn

@@ -12,7 +12,8 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raycxr.config.sections import ModelSection, OptimizerSection
+from raycxr.config.model import ModelSection
+from raycxr.config.optimizer import OptimizerSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.training.average import WeightAverage

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.image_head import split_output

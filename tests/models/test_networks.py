@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.models.choices import MODELS, SIZE_DIVISORS, build_model, size_divisor, smallest_size
 from raycxr.models.classic_unet import ClassicUnet
 from raycxr.models.inverted_net import build_inverted_net

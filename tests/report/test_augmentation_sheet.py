@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from raycxr.config.sections import AugmentSection
+from raycxr.config.augment import AugmentSection
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.manifest import read_index, read_manifest
 from raycxr.report.augmentation_sheet import DRAWS, GAP, MARGIN, TILE, AugmentationSheet, draw_augmentation

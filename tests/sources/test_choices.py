@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from raycxr.config.sections import IngestSection
+from raycxr.config.ingest import IngestSection
 from raycxr.errors import ConfigurationError
 from raycxr.sources.choices import build_source
 from raycxr.sources.patient_key import KEY_VARIABLE

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raycxr.config.sections import IngestSection
+from raycxr.config.ingest import IngestSection
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.choices import build_source
 from raycxr.sources.pairs import PairsSource

@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from raycxr.config.sections import IngestSection
+from raycxr.config.ingest import IngestSection
 from raycxr.errors import DataError, RefusedFilmError
 from raycxr.sources.choices import build_source
 from raycxr.sources.film import Listing

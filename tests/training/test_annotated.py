@@ -9,13 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raycxr.config.sections import (
-    DatasetSection,
-    LossSettingsSection,
-    OptimizerSection,
-    ScheduleSection,
-    WeightedBceSettings,
-)
+from raycxr.config.dataset import DatasetSection
+from raycxr.config.loss import LossSettingsSection, WeightedBceSettings
+from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.dataset.films import Batch
 from raycxr.losses.choices import LOSSES, build_loss
 from raycxr.losses.target import Target

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import DatasetSection, OptimizerSection, ScheduleSection
+from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.dataset.films import Batch, open_splits
 from raycxr.errors import TrainingError
 from raycxr.losses.choices import build_loss

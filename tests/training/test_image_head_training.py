@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raycxr.config.dataset import DatasetSection
+from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import DatasetSection, EvaluateSection, OptimizerSection, ScheduleSection
+from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.dataset.films import Batch, open_splits
 from raycxr.errors import ConfigurationError
 from raycxr.evaluation.evaluate import evaluate_predictor

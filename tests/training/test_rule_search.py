@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.load import load_config
-from raycxr.config.sections import Config, EvaluateSection
+from raycxr.config.sections import Config
 from raycxr.dataset.films import open_splits
 from raycxr.dataset.ingest import ingest, run_here
 from raycxr.errors import ConfigurationError, DataError

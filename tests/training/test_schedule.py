@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from raycxr.config.sections import OptimizerSection, ScheduleSection
+from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule, factor_at
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raycxr.config.sections import DatasetSection
+from raycxr.config.dataset import DatasetSection
 from raycxr.errors import ConfigurationError
 from raycxr.evaluation.truth import exclusive
 from raycxr.training.average import WeightAverage

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from raycxr.config.load import load_config
-from raycxr.config.sections import ModelSection
+from raycxr.config.model import ModelSection
 from raycxr.dataset.films import open_splits
 from raycxr.models.choices import build_model
 from raycxr.runs.record import BEST

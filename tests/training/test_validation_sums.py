@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from raycxr.config.sections import DatasetSection
+from raycxr.config.dataset import DatasetSection
 from raycxr.metrics import overlap
 from raycxr.metrics.calibration import calibration_error, calibration_sums
 from raycxr.training.progress import EpochProgress, SilentProgress

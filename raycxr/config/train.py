@@ -1,0 +1,53 @@
+"""The run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from raycxr.config.section import Section
+
+
+class TrainSection(Section):
+    """The run."""
+
+    name: str | None = Field(None, description="name of the run; where unset, one is made from the configuration")
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch_size: Annotated[int, Field(ge=1)] = Field(
+        8, description="films per optimizer step, over all workers and accumulation steps together"
+    )
+    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
+    start_from: str | None = Field(
+        None, description="run or bundle whose weights training starts from, such as one of half the size"
+    )
+    seed: int = 0
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="auto: bf16 autocast where the device has matrix units for it, else fp32"
+    )
+    channels_last: bool = True
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="average of the weights that is validated and saved; null: the weights themselves"
+    )
+    swa_epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="the mean of the weights at the end of each of the last so many epochs is validated as one more "
+        "entry of the history, and saved where it is the best; null: no such mean",
+    )
+    metric: str = Field("dice.mean", description="validation metric that chooses the best epoch, or loss")
+    patience: Annotated[int, Field(ge=1)] | None = Field(None, description="early stopping: epochs without gain")
+    num_to_keep: Annotated[int, Field(ge=1)] = Field(1, description="checkpoints kept beside the latest, best first")
+    loader_workers: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="loading processes per training worker; where unset, as many as its CPUs allow"
+    )
+    sync_batch_norm: bool = Field(True, description="on several GPUs: batch statistics over all of them")
+
+    @model_validator(mode="after")
+    def _last_epochs_are_known(self) -> TrainSection:
+        if self.swa_epochs is None:
+            return self
+        if self.swa_epochs > self.epochs:
+            raise ValueError(f"swa_epochs = {self.swa_epochs} are more than epochs = {self.epochs}")
+        if self.patience is not None:
+            raise ValueError("swa_epochs averages the last epochs, and patience may end a run before: set one of them")
+        return self
