@@ -19,7 +19,7 @@ from raycxr.config.model import ModelSection
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.config.postprocess import PostprocessSection
 from raycxr.config.sampling import SamplingSection
-from raycxr.config.section import NonNegative, Positive, Section
+from raycxr.config.section import NonNegative, Section
 from raycxr.config.train import TrainSection
 
 
@@ -55,7 +55,9 @@ class Config(Section):
     dataset: DatasetSection = DatasetSection()
     ingest: IngestSection | None = None
     model: ModelSection = ModelSection()
-    loss: dict[str, Positive] = Field({"bce": 1.0, "dice": 1.0}, min_length=1, description="loss name -> weight")
+    loss: dict[str, NonNegative] = Field(
+        {"bce": 1.0, "dice": 1.0}, min_length=1, description="loss name -> weight; 0 leaves one out"
+    )
     loss_settings: LossSettingsSection = LossSettingsSection()
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()

@@ -15,13 +15,10 @@ from raycxr.losses.boundary import Boundary
 from raycxr.losses.cross_entropy import CrossEntropy
 from raycxr.losses.dice import SoftDice
 from raycxr.losses.focal import Focal
-from raycxr.losses.focal_tversky import FocalTversky
 from raycxr.losses.image_bce import ImageBinaryCrossEntropy
-from raycxr.losses.jaccard import SoftJaccard
 from raycxr.losses.lovasz import LovaszHinge
 from raycxr.losses.target import Target
 from raycxr.losses.tversky import Tversky
-from raycxr.losses.weighted_bce import WeightedBinaryCrossEntropy
 from raycxr.losses.weighted_sum import WeightedSum
 
 LossChoices: TypeAlias = dict[str, Callable[[LossSettingsSection], nn.Module]]
@@ -34,16 +31,16 @@ def _weighted_bce(settings: LossSettingsSection) -> nn.Module:
             "loss.weighted_bce has no weight for the pixels of a structure",
             "set loss_settings.weighted_bce.positive_weight (pixels outside weigh 1), or choose bce",
         )
-    return WeightedBinaryCrossEntropy(positive_weight)
+    return BinaryCrossEntropy(positive_weight)
 
 
 def _tversky(settings: LossSettingsSection, target: Target, per_image: bool) -> nn.Module:
-    return Tversky(target, settings.tversky.alpha, settings.tversky.beta, per_image)
+    return Tversky(target, settings.tversky.alpha, settings.tversky.beta, per_image=per_image)
 
 
 def _focal_tversky(settings: LossSettingsSection, target: Target, per_image: bool) -> nn.Module:
     chosen = settings.focal_tversky
-    return FocalTversky(target, chosen.alpha, chosen.beta, chosen.gamma, per_image)
+    return Tversky(target, chosen.alpha, chosen.beta, chosen.gamma, per_image)
 
 
 def _for_either(target: Target) -> LossChoices:
@@ -52,8 +49,8 @@ def _for_either(target: Target) -> LossChoices:
         "focal": lambda settings: Focal(target, settings.focal.gamma, settings.focal.alpha),
         "dice": lambda settings: SoftDice(target, per_image=True),
         "batch_dice": lambda settings: SoftDice(target, per_image=False),
-        "jaccard": lambda settings: SoftJaccard(target, per_image=True),
-        "batch_jaccard": lambda settings: SoftJaccard(target, per_image=False),
+        "jaccard": lambda settings: Tversky(target, alpha=1, beta=1, per_image=True),
+        "batch_jaccard": lambda settings: Tversky(target, alpha=1, beta=1, per_image=False),
         "tversky": lambda settings: _tversky(settings, target, per_image=True),
         "batch_tversky": lambda settings: _tversky(settings, target, per_image=False),
         "focal_tversky": lambda settings: _focal_tversky(settings, target, per_image=True),

@@ -15,7 +15,7 @@ from raycxr.models.frozen import freeze
 from raycxr.models.image_head import add_image_head
 from raycxr.models.inverted_net import FORMS, build_inverted_net
 from raycxr.models.res_unet import ResUnet
-from raycxr.models.smp_network import FIXED, FIXED_DIVISORS, FIXED_SMALLEST, LEVELLED, NEED_TWO_FILMS
+from raycxr.models.smp_network import ARCHITECTURES, build_smp_network
 
 
 def build_model(
@@ -49,18 +49,17 @@ def check_model(settings: ModelSection) -> None:
         An image-level head or a frozen encoder for a network without an encoder of the library, or an encoder for
         which the FCN has no head.
     """
-    library = {**LEVELLED, **FIXED}
-    if settings.image_head and settings.name not in library:
+    if settings.image_head and settings.name not in ARCHITECTURES:
         raise ConfigurationError(
             f"model.image_head = true: {settings.name} has no image-level head",
-            f"set model.image_head=false, or choose among {', '.join(library)}",
+            f"set model.image_head=false, or choose among {', '.join(ARCHITECTURES)}",
         )
     if settings.name == "fcn":
         fcn_form(settings.encoder)
-    elif settings.freezes_encoder and settings.name not in library:
+    elif settings.freezes_encoder and settings.name not in ARCHITECTURES:
         raise ConfigurationError(
             f"model.freeze_encoder = true: {settings.name} has no encoder with weights of its own",
-            f"leave model.freeze_encoder out, or choose among {', '.join([*library, 'fcn'])}",
+            f"leave model.freeze_encoder out, or choose among {', '.join([*ARCHITECTURES, 'fcn'])}",
         )
 
 
@@ -76,12 +75,14 @@ def smallest_size(settings: ModelSection) -> int:
     """Return the least height and width of a film."""
     if settings.name == "fcn":
         return fcn_form(settings.encoder).smallest
-    return FIXED_SMALLEST.get(settings.name, size_divisor(settings))
+    if settings.name in ARCHITECTURES:
+        return max(ARCHITECTURES[settings.name].smallest, size_divisor(settings))
+    return size_divisor(settings)
 
 
 def fewest_films(settings: ModelSection) -> int:
     """Return how many films a forward pass of training needs at least."""
-    return 2 if settings.name in NEED_TWO_FILMS else 1
+    return ARCHITECTURES[settings.name].fewest_films if settings.name in ARCHITECTURES else 1
 
 
 def _classic_unet(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Module:
@@ -100,13 +101,15 @@ def _fcn(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Modu
     return build_fcn(settings.encoder, settings.encoder_weights, in_channels, out_channels, settings.dropout)
 
 
-def _levelled(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Module:
-    build = LEVELLED[settings.name]
-    return build(settings.encoder, settings.encoder_weights, in_channels, out_channels, settings.decoder_channels)
-
-
-def _fixed(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Module:
-    return FIXED[settings.name](settings.encoder, settings.encoder_weights, in_channels, out_channels)
+def _smp_network(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Module:
+    return build_smp_network(
+        settings.name,
+        settings.encoder,
+        settings.encoder_weights,
+        in_channels,
+        out_channels,
+        settings.decoder_channels,
+    )
 
 
 def _classic_unet_divisor(settings: ModelSection) -> int:
@@ -126,12 +129,8 @@ def _fcn_divisor(settings: ModelSection) -> int:
     return fcn_form(settings.encoder).divisor
 
 
-def _levelled_divisor(settings: ModelSection) -> int:
-    return 1 << len(settings.decoder_channels)
-
-
-def _fixed_divisor(settings: ModelSection) -> int:
-    return FIXED_DIVISORS[settings.name]
+def _smp_network_divisor(settings: ModelSection) -> int:
+    return ARCHITECTURES[settings.name].divisor or 1 << len(settings.decoder_channels)
 
 
 MODELS: dict[str, Callable[[ModelSection, int, int], nn.Module]] = {
@@ -139,14 +138,12 @@ MODELS: dict[str, Callable[[ModelSection, int, int], nn.Module]] = {
     "res_unet": _res_unet,
     "inverted_net": _inverted_net,
     "fcn": _fcn,
-    **dict.fromkeys(LEVELLED, _levelled),
-    **dict.fromkeys(FIXED, _fixed),
+    **dict.fromkeys(ARCHITECTURES, _smp_network),
 }
 SIZE_DIVISORS: dict[str, Callable[[ModelSection], int]] = {
     "classic_unet": _classic_unet_divisor,
     "res_unet": _res_unet_divisor,
     "inverted_net": _inverted_net_divisor,
     "fcn": _fcn_divisor,
-    **dict.fromkeys(LEVELLED, _levelled_divisor),
-    **dict.fromkeys(FIXED, _fixed_divisor),
+    **dict.fromkeys(ARCHITECTURES, _smp_network_divisor),
 }

@@ -8,7 +8,7 @@ from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.image_head import split_output
-from raycxr.models.smp_network import FIXED, LEVELLED
+from raycxr.models.smp_network import ARCHITECTURES
 
 SLOW = {"unetplusplus", "manet", "upernet", "dpt"}
 
@@ -21,7 +21,7 @@ def _built(name: str = "unet", **settings: object) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in [*LEVELLED, *FIXED]]
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ARCHITECTURES]
 )
 def test_every_network_of_the_library_tells_what_a_film_shows(name: str) -> None:
     model = _built(name)

@@ -18,7 +18,7 @@ from raycxr.config.model import ModelSection
 from raycxr.models.choices import MODELS, SIZE_DIVISORS, build_model, size_divisor, smallest_size
 from raycxr.models.classic_unet import ClassicUnet
 from raycxr.models.inverted_net import build_inverted_net
-from raycxr.models.smp_network import FIXED, LEVELLED
+from raycxr.models.smp_network import ARCHITECTURES
 
 
 def _film(channels: int, height: int, width: int, batch: int = 2) -> torch.Tensor:
@@ -352,7 +352,7 @@ def test_every_name_of_the_configuration_has_a_network() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_title_names_the_encoder_where_there_is_one(name: str) -> None:
     title = ModelSection.model_validate({"name": name, "encoder": "mit_b1"}).title
-    assert title == (f"{name} with a mit_b1 encoder" if name in {**LEVELLED, **FIXED, "fcn": None} else name)
+    assert title == (f"{name} with a mit_b1 encoder" if name in {*ARCHITECTURES, "fcn"} else name)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from raycxr.errors import ConfigurationError, DataError, StorageError
 from raycxr.models.fcn import build_fcn
-from raycxr.models.smp_network import FIXED, LEVELLED, build_dpt, build_pspnet, build_unet
+from raycxr.models.smp_network import build_smp_network
 
 
 def _encoder(model: nn.Module) -> nn.Module:
@@ -28,9 +28,9 @@ def _saved(state: dict[str, Tensor], folder: Path, name: str) -> str:
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
 def test_weights_by_uri(tmp_path: Path, name: str) -> None:
-    trained = build_unet("resnet18", None, 1, 1)
+    trained = build_smp_network("unet", "resnet18", None, 1, 1)
     uri = _saved(_encoder(trained).state_dict(), tmp_path, name)
-    model = build_unet("resnet18", uri, 1, 3)
+    model = build_smp_network("unet", "resnet18", uri, 1, 3)
     stored = _encoder(trained).state_dict()
     for key, tensor in _encoder(model).state_dict().items():
         assert torch.equal(tensor, stored[key]), key
@@ -41,9 +41,9 @@ def test_weights_by_uri(tmp_path: Path, name: str) -> None:
 def test_the_first_convolution_is_fitted_to_the_film(
     tmp_path: Path, encoder: str, stored_channels: int, channels: int
 ) -> None:
-    trained = build_unet(encoder, None, stored_channels, 1)
+    trained = build_smp_network("unet", encoder, None, stored_channels, 1)
     uri = _saved(_encoder(trained).state_dict(), tmp_path, "weights.safetensors")
-    model = build_unet(encoder, uri, channels, 1)
+    model = build_smp_network("unet", encoder, uri, channels, 1)
     grey = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
         before = _encoder(trained).eval()(grey.repeat(1, stored_channels, 1, 1))
@@ -53,16 +53,16 @@ def test_the_first_convolution_is_fitted_to_the_film(
 
 
 def test_the_encoder_of_a_whole_network_is_taken(tmp_path: Path) -> None:
-    trained = build_unet("resnet18", None, 1, 5)
+    trained = build_smp_network("unet", "resnet18", None, 1, 5)
     uri = _saved(trained.state_dict(), tmp_path, "model.safetensors")
-    model = build_unet("resnet18", uri, 1, 2)
+    model = build_smp_network("unet", "resnet18", uri, 1, 2)
     assert torch.equal(model.get_parameter("encoder.conv1.weight"), trained.get_parameter("encoder.conv1.weight"))
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
-    uri = _saved(_encoder(build_unet("resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
+    uri = _saved(_encoder(build_smp_network("unet", "resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
     with pytest.raises(ConfigurationError, match=r"do not fit model\.encoder: .*layer1\.2\.conv1"):
-        build_unet("resnet34", uri, 1, 1)
+        build_smp_network("unet", "resnet34", uri, 1, 1)
 
 
 @pytest.mark.parametrize("levels", [3, 5])
@@ -72,7 +72,7 @@ def test_weights_as_timm_publishes_them(tmp_path: Path, name: str, levels: int) 
 
     published = timm.create_model(name, in_chans=1)
     uri = _saved(published.state_dict(), tmp_path, "published.safetensors")
-    model = build_unet(f"tu-{name}", uri, 1, 1, (64, 32, 16, 8, 8)[:levels])
+    model = build_smp_network("unet", f"tu-{name}", uri, 1, 1, (64, 32, 16, 8, 8)[:levels])
     state = published.state_dict()
     stored = {key.replace(".", "_"): tensor for key, tensor in state.items()}
     for key, tensor in _encoder(model).state_dict().items():
@@ -87,7 +87,7 @@ def test_published_weights_of_another_depth(tmp_path: Path, stored: str, encoder
 
     uri = _saved(timm.create_model(stored).state_dict(), tmp_path, "published.safetensors")
     with pytest.raises(ConfigurationError, match=r"do not fit model\.encoder: .*layer1\.2") as caught:
-        build_unet(encoder, uri, 1, 1)
+        build_smp_network("unet", encoder, uri, 1, 1)
     assert "\n" not in str(caught.value)
 
 
@@ -123,20 +123,20 @@ def test_the_encoder_of_one_fcn_serves_another(tmp_path: Path) -> None:
 def test_a_damaged_file(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=name):
-        build_unet("resnet18", str(tmp_path / name), 1, 1)
+        build_smp_network("unet", "resnet18", str(tmp_path / name), 1, 1)
 
 
 def test_a_truncated_file(tmp_path: Path) -> None:
-    uri = _saved(_encoder(build_unet("resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
+    uri = _saved(_encoder(build_smp_network("unet", "resnet18", None, 1, 1)).state_dict(), tmp_path, "weights.pth")
     Path(uri).write_bytes(Path(uri).read_bytes()[:100_000])
     with pytest.raises(DataError, match=r"weights\.pth"):
-        build_unet("resnet18", uri, 1, 1)
+        build_smp_network("unet", "resnet18", uri, 1, 1)
 
 
 def test_something_else_than_tensors(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "checkpoint.pt")
     with pytest.raises(DataError, match="something else than names and tensors"):
-        build_unet("resnet18", str(tmp_path / "checkpoint.pt"), 1, 1)
+        build_smp_network("unet", "resnet18", str(tmp_path / "checkpoint.pt"), 1, 1)
 
 
 class _Malicious:
@@ -150,13 +150,13 @@ class _Malicious:
 def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(pickle.dumps(_Malicious(tmp_path / "executed")))
     with pytest.raises(DataError):
-        build_unet("resnet18", str(tmp_path / "weights.pth"), 1, 1)
+        build_smp_network("unet", "resnet18", str(tmp_path / "weights.pth"), 1, 1)
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"none\.pth"):
-        build_unet("resnet18", str(tmp_path / "none.pth"), 1, 1)
+        build_smp_network("unet", "resnet18", str(tmp_path / "none.pth"), 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_a_missing_file(tmp_path: Path) -> None:
 )
 def test_an_unknown_encoder_names_the_nearest(encoder: str, near: str) -> None:
     with pytest.raises(ConfigurationError, match=f"model.encoder = '{encoder}'") as caught:
-        build_unet(encoder, None, 1, 1)
+        build_smp_network("unet", encoder, None, 1, 1)
     assert near in caught.value.remedy
 
 
 def test_an_encoder_without_feature_levels() -> None:
     with pytest.raises(ConfigurationError, match="cannot serve a U-Net"):
-        build_unet("tu-vit_tiny_patch16_224", None, 1, 1)
+        build_smp_network("unet", "tu-vit_tiny_patch16_224", None, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,13 @@ def test_an_encoder_without_feature_levels() -> None:
 )
 def test_an_encoder_that_cannot_serve_the_network(network: str, encoder: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=f"'{encoder}' cannot serve a.*: .*{reason}") as caught:
-        FIXED[network](encoder, None, 1, 1)
+        build_smp_network(network, encoder, None, 1, 1)
     assert "choose" in caught.value.remedy
 
 
 @pytest.mark.parametrize("network", ["unet", "unetplusplus", "manet"])
 def test_the_decoder_has_the_levels_that_are_named(network: str) -> None:
-    model = LEVELLED[network]("resnet18", None, 1, 1, (16, 8, 4))
+    model = build_smp_network(network, "resnet18", None, 1, 1, (16, 8, 4))
     assert model.get_submodule("encoder").get_parameter("layer1.0.conv1.weight").requires_grad
     assert not model.get_submodule("encoder").get_parameter("layer4.0.conv1.weight").requires_grad
     with torch.no_grad():
@@ -203,14 +203,14 @@ def test_the_decoder_has_the_levels_that_are_named(network: str) -> None:
 
 
 def test_weights_by_uri_reach_other_networks_than_the_unet(tmp_path: Path) -> None:
-    stored = _encoder(build_unet("resnet18", None, 3, 1)).state_dict()
-    model = build_pspnet("resnet18", _saved(stored, tmp_path, "resnet18.safetensors"), 1, 1)
+    stored = _encoder(build_smp_network("unet", "resnet18", None, 3, 1)).state_dict()
+    model = build_smp_network("pspnet", "resnet18", _saved(stored, tmp_path, "resnet18.safetensors"), 1, 1)
     assert torch.equal(model.get_parameter("encoder.layer2.0.conv1.weight"), stored["layer2.0.conv1.weight"])
     assert not model.get_parameter("encoder.layer4.0.conv1.weight").requires_grad
 
 
 def test_dpt_takes_films_of_another_size_than_its_transformer() -> None:
-    model = build_dpt("tu-vit_tiny_patch16_224", None, 1, 2).eval()
+    model = build_smp_network("dpt", "tu-vit_tiny_patch16_224", None, 1, 2).eval()
     with torch.no_grad():
         assert model(torch.rand(1, 1, 64, 96)).shape == (1, 2, 64, 96)
     idle = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
@@ -221,7 +221,7 @@ def test_dpt_takes_films_of_another_size_than_its_transformer() -> None:
 @pytest.mark.parametrize("weights", ["imagnet", "noisy-student"])
 def test_unknown_weights(weights: str) -> None:
     with pytest.raises(ConfigurationError, match=f"model.encoder_weights = '{weights}'") as caught:
-        build_unet("resnet18", weights, 1, 1)
+        build_smp_network("unet", "resnet18", weights, 1, 1)
     assert "imagenet" in caught.value.remedy
 
 
@@ -230,7 +230,7 @@ def test_an_encoder_without_imagenet_weights() -> None:
 
     untrained = next(name for name in timm.list_models("resnet*") if not timm.is_model_pretrained(name))
     with pytest.raises(ConfigurationError, match=f"no ImageNet weights of tu-{untrained}"):
-        build_unet(f"tu-{untrained}", "imagenet", 1, 1)
+        build_smp_network("unet", f"tu-{untrained}", "imagenet", 1, 1)
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18d"])
@@ -240,7 +240,7 @@ def test_no_way_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enco
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConfigurationError, match=f"weights of {encoder} .* hub cannot be reached") as caught:
-        build_unet(encoder, "imagenet", 1, 1)
+        build_smp_network("unet", encoder, "imagenet", 1, 1)
     assert "URI" in caught.value.remedy
 
 
@@ -248,4 +248,4 @@ def test_no_way_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enco
 @pytest.mark.parametrize("decoder_channels", [(16,), (8,) * 6, (64, 32, 0)])
 def test_an_impossible_decoder(network: str, decoder_channels: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError, match=r"model\.decoder_channels"):
-        LEVELLED[network]("resnet18", None, 1, 1, decoder_channels)
+        build_smp_network(network, "resnet18", None, 1, 1, decoder_channels)
