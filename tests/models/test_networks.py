@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from safetensors.torch import load, save
 from torch import nn
 
@@ -98,25 +100,28 @@ class Network:
         assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-    def test_the_compiler_traces_it_in_one_piece(self, backend: str) -> None:
+    def test_the_compiler_traces_it_in_one_piece(self) -> None:
         film = self.film()
         model = self.network().eval()
         torch.compiler.reset()
-        compiled = torch.compile(model, backend=backend, fullgraph=True)
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
         with torch.no_grad():
             _assert_same(compiled(film), model(film))
 
     @pytest.mark.slow
-    def test_it_exports_for_any_number_of_films(self) -> None:
-        """What torch's ONNX exporter starts from: one graph of the core operators, without Python."""
+    @pytest.mark.filterwarnings("ignore::FutureWarning:copyreg", "ignore::DeprecationWarning")
+    def test_it_exports_to_onnx_for_any_number_of_films(self, tmp_path: Path) -> None:
         film = self.film()
         model = self.network().eval()
+        shapes = ({0: torch.export.Dim("films", min=1)},)
+        program = torch.onnx.export(model, (film,), dynamo=True, dynamic_shapes=shapes, verbose=False)
+        assert program is not None
+        program.save(tmp_path / "model.onnx")
+        session = InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
         with torch.no_grad():
-            program = torch.export.export(model, (film,), dynamic_shapes=({0: torch.export.Dim("films", min=1)},))
-            exported = program.run_decompositions().module()
             for films in (film, film[:1], torch.cat([film, film.flip(3)])):
-                _assert_same(exported(films), model(films))
+                (logits,) = session.run(None, {session.get_inputs()[0].name: films.numpy()})
+                _assert_same(torch.from_numpy(logits), model(films), tolerance=1e-4)
 
     def test_parameter_counts(self) -> None:
         model = self.network(1, 1)
@@ -292,10 +297,10 @@ class TestUnetWithFrozenEncoder(Network):
     statistics = 11_584
 
 
-def _assert_same(logits: torch.Tensor, expected: torch.Tensor) -> None:
+def _assert_same(logits: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
     """Up to rounding, which grows with the largest logit."""
     assert logits.shape == expected.shape
-    assert (logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (logits - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 def _parameters(model: nn.Module) -> int:
