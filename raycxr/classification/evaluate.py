@@ -15,9 +15,9 @@ from raycxr.classification.summary import figures_of, figures_text, film_table
 from raycxr.dataset.films import open_splits, shard_paths
 from raycxr.dataset.split import SPLITS
 from raycxr.errors import DataError, UsageError
+from raycxr.prediction.compute import Compute, choose_compute
+from raycxr.prediction.target import normalise
 from raycxr.storage.location import Location
-from raycxr.training.compute import Compute, choose_compute
-from raycxr.training.target import normalise
 
 
 def evaluate_classifier(

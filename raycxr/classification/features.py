@@ -22,8 +22,8 @@ from raycxr.config.sections import Config
 from raycxr.dataset.cache import cache_folder
 from raycxr.dataset.films import shard_paths
 from raycxr.errors import StorageError
-from raycxr.training.compute import Compute
-from raycxr.training.target import normalise
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import normalise
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from raycxr.config.classify import LungsSettings
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.films import Batch, Films
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
-from raycxr.training.compute import Compute
+from raycxr.prediction.compute import Compute
 
 Progress = Callable[[int, int], object]
 

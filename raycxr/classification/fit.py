@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from raycxr.config.sections import Config
 from raycxr.errors import TrainingError
 from raycxr.metrics.auc import auc
+from raycxr.prediction.compute import Compute
 from raycxr.runs.metric import is_better
 from raycxr.runs.record import now
-from raycxr.training.compute import Compute
 from raycxr.training.epoch import seed_epoch
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule

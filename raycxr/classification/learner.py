@@ -22,8 +22,8 @@ from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.films import Batch
 from raycxr.dataset.loader import TrainSampler, available_cpus, default_loader_workers, make_loader
 from raycxr.dataset.sampling import EveryFilm
-from raycxr.training.compute import Compute
-from raycxr.training.target import normalise
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import normalise
 
 
 class Learner(Protocol):

@@ -19,9 +19,9 @@ from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.image_head import split_output
 from raycxr.postprocess.rule import DecisionRule, apply_rules
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.target import TargetKind, normalise, target_kind
 from raycxr.runs.bundle import find_bundle
-from raycxr.training.bundle import load_model
-from raycxr.training.target import TargetKind, normalise, target_kind
 from raycxr.xray.resize import resize_image
 
 

@@ -34,12 +34,12 @@ from raycxr.dataset.films import open_splits, shard_paths
 from raycxr.errors import ConfigurationError, RaycxrError, TrainingError, UsageError
 from raycxr.json_document import to_json
 from raycxr.metrics.binary import FIGURES
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.runs.bundle import find_bundle
 from raycxr.runs.record import BEST, finish_record, start_record, write_history
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.run import RunResult, run_name
 
 FILMS, REPORT = "films.csv", "report.html"

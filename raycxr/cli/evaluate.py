@@ -88,7 +88,7 @@ def evaluate(
             evaluations.append(evaluate_predictor(predictor, uri, split, section, progress))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
-        files = write_evaluation(Location(out), evaluations, summaries, predictor, section.overlays)
+        files = write_evaluation(Location(out), evaluations, summaries, predictor)
         tell("\n".join(f"wrote {file}" for file in files))
     text = "\n\n".join([predictor.title, *map(summary_text, summaries)])
     answer({**predictor.description, "results": summaries}, text, json)
@@ -96,9 +96,9 @@ def evaluate(
 
 def _networks(uris: list[str], checkpoints: int | None) -> list[Location]:
     """Where the networks lie: one of each URI, or so many checkpoints."""
+    from raycxr.prediction.checkpoint import best_checkpoints
     from raycxr.runs.bundle import find_bundle
     from raycxr.storage.location import Location
-    from raycxr.training.checkpoint import best_checkpoints
 
     if checkpoints is None:
         return [find_bundle(uri) for uri in uris]

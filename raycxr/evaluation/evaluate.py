@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.sections import Config
-from raycxr.dataset.films import Films, SplitIndex, open_splits, shard_paths
-from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.split import SPLITS
 from raycxr.errors import DataError, UsageError
 from raycxr.evaluation.film_metrics import FilmMeasures, measure_film
@@ -21,24 +20,31 @@ from raycxr.evaluation.truth import OriginalMasks, exclusive
 from raycxr.metrics.film_score import film_scores
 from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.prediction.decision import shared_rules
+from raycxr.prediction.films import PredictedFilm, predict_films
 from raycxr.prediction.predictor import Predictor
+from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import Bundle
 from raycxr.storage.location import Location
-from raycxr.training.target import TargetKind
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.resize import fit_inside, undo_letterbox
 
 
 @dataclass(frozen=True)
+class FilmPicture:
+    """What a picture of a film needs, at the size of the data set: image (S, S), masks (C, S, S)."""
+
+    image: NDArray[Any]
+    predicted: NDArray[np.bool_]
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class FilmResult:
-    """One film: its figures, and what a picture of it needs, at the size of the data set."""
+    """The figures of one film."""
 
     id: str
     patient: str
     measures: FilmMeasures
-    image: NDArray[Any]
-    predicted: NDArray[np.bool_]
-    truth: NDArray[np.bool_]
 
     @property
     def values(self) -> dict[str, dict[str, float]]:
@@ -50,7 +56,8 @@ class FilmResult:
 class Evaluation:
     """All films of one split of one data set.
 
-    `unit` is mm or pixels, of distances and of `surface_tolerance`.
+    `unit` is mm or pixels, of distances and of `surface_tolerance`. `worst` and `best` are the films with the least
+    and the greatest mean Dice, that one first; only they keep their pixels, so that memory does not grow with a split.
     """
 
     dataset: str
@@ -60,6 +67,16 @@ class Evaluation:
     unit: str
     surface_tolerance: float
     films: list[FilmResult] = field(default_factory=list)
+    worst: list[tuple[FilmResult, FilmPicture]] = field(default_factory=list)
+    best: list[tuple[FilmResult, FilmPicture]] = field(default_factory=list)
+
+    def add(self, film: FilmResult, picture: FilmPicture, pictures: int) -> None:
+        """Enter a film, and its picture where it is one of so many worst or best ones so far."""
+        self.films.append(film)
+        for kept, best in ((self.worst, False), (self.best, True)):
+            kept.append((film, picture))
+            kept.sort(key=lambda entry: (entry[0].values["dice"]["mean"], entry[0].id), reverse=best)
+            del kept[pictures:]
 
 
 def evaluate_predictor(
@@ -111,9 +128,9 @@ def evaluate_predictor(
     measure = _Measure(splits, target, classes, rules, config.dataset.precedence, section)
     tolerance = section.surface_tolerance_mm
     evaluation = Evaluation(splits.location.uri, splits.manifest.id, split, classes, _unit(rows), tolerance)
-    predictions = _predict(predictor, rows, splits, section, config.dataset.cache)
-    for row, (image, field_, probabilities, of_image) in zip(rows, predictions, strict=True):
-        evaluation.films.append(measure.film(row, image, field_, probabilities, of_image, evaluation.unit))
+    predicted = predict_films(predictor, rows, splits, section.batch_size, config.dataset.cache)
+    for row, film in zip(rows, predicted, strict=True):
+        evaluation.add(*measure.film(row, film, evaluation.unit), section.overlays)
         progress(len(evaluation.films), len(rows))
     return evaluation
 
@@ -157,26 +174,6 @@ def _unit(rows: list[dict[str, Any]]) -> str:
     return "mm" if all(row["spacing_mm"] for row in rows) else "pixels"
 
 
-def _predict(
-    predictor: Predictor,
-    rows: list[dict[str, Any]],
-    splits: SplitIndex,
-    section: EvaluateSection,
-    cache: str | None,
-) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]]:
-    """Film, bit field, probabilities (channels, S, S) and image probabilities of every row, in order."""
-    films = Films(rows, shard_paths(splits, cache), None)
-    sampler = EvaluationSampler(len(rows), section.batch_size, 0, 1)
-    workers = min(2, available_cpus() - 1)
-    for batch in make_loader(films, sampler, workers, predictor.device.type == "cuda"):
-        prediction = predictor.predict(batch.images)
-        probabilities = prediction.masks.cpu().numpy()
-        of_images = None if prediction.images is None else prediction.images.cpu().numpy()
-        for position in range(len(batch)):
-            of_image = None if of_images is None else of_images[position]
-            yield batch.images[position].numpy(), batch.fields[position].numpy(), probabilities[position], of_image
-
-
 class _Measure:
     """Turns probabilities into masks and compares them with the truth."""
 
@@ -198,16 +195,9 @@ class _Measure:
         self.of_model = [target.classes.index(name) for name in classes]
         self.dataset_classes = len(splits.manifest.classes)
 
-    def film(
-        self,
-        row: dict[str, Any],
-        image: NDArray[Any],
-        small_field: NDArray[np.uint8],
-        probabilities: NDArray[np.float32],
-        image_probabilities: NDArray[np.float32] | None,
-        unit: str,
-    ) -> FilmResult:
-        small_truth = self._truth(small_field)
+    def film(self, row: dict[str, Any], film: PredictedFilm, unit: str) -> tuple[FilmResult, FilmPicture]:
+        probabilities, image_probabilities = film.probabilities, film.image_probabilities
+        small_truth = self._truth(film.field)
         small_prediction = self._small_masks(row, probabilities, image_probabilities)
         if self.originals is None:
             truth, compared, prediction = small_truth, probabilities, small_prediction
@@ -227,7 +217,8 @@ class _Measure:
             self.classes, prediction, truth, self._of_structures(compared), scores, spacing,
             self.section.surface_tolerance_mm,
         )  # fmt: skip
-        return FilmResult(row["id"], row["patient"], measures, image, small_prediction, small_truth)
+        picture = FilmPicture(film.image, small_prediction, small_truth)
+        return FilmResult(row["id"], row["patient"], measures), picture
 
     def _truth(self, field_: NDArray[np.uint8]) -> NDArray[np.bool_]:
         masks = unpack_bits(field_, self.dataset_classes)[self.of_dataset]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from raycxr.evaluation.evaluate import Evaluation
-from raycxr.evaluation.overlay import contact_sheet, ranked
+from raycxr.evaluation.overlay import contact_sheet
 from raycxr.evaluation.page import report_page
 from raycxr.evaluation.summary import film_table, summary_json
 from raycxr.number_text import count
@@ -19,7 +19,6 @@ def write_evaluation(
     evaluations: Sequence[Evaluation],
     summaries: Sequence[dict[str, Any]],
     predictor: Predictor,
-    overlays: int,
 ) -> list[Location]:
     """Write all files, the page last, and return where they are.
 
@@ -28,11 +27,10 @@ def write_evaluation(
     (out / "films.csv").write_text(film_table(evaluations))
     (out / "summary.json").write_text(summary_json(summaries, predictor.description))
     written = [out / "films.csv", out / "summary.json"]
-    pictures = [_pictures(evaluation, overlays) for evaluation in evaluations]
-    for evaluation, sheets in zip(evaluations, pictures, strict=True):
-        of_dataset = "" if len(evaluations) == 1 else f"-{Location(evaluation.dataset).name}"
+    pictures = [_pictures(evaluation) for evaluation in evaluations]
+    for mark, sheets in zip(_marks(evaluations), pictures, strict=True):
         for heading, picture in sheets.items():
-            place = out / f"{heading.split()[0].lower()}{of_dataset}.png"
+            place = out / f"{heading.split()[0].lower()}{mark}.png"
             place.write_bytes(picture)
             written.append(place)
     title = f"{predictor.title}: {', '.join(predictor.target.classes)}"
@@ -41,13 +39,22 @@ def write_evaluation(
     return [*written, out / "report.html"]
 
 
-def _pictures(evaluation: Evaluation, overlays: int) -> dict[str, bytes]:
+def _pictures(evaluation: Evaluation) -> dict[str, bytes]:
     """Heading -> PNG; nothing where no picture is wanted."""
-    films = ranked(evaluation)
-    chosen = {"Worst": films[:overlays], "Best": films[::-1][:overlays]}
-    of_all = f"of {count(len(films), f'{evaluation.split} film')}"
+    of_all = f"of {count(len(evaluation.films), f'{evaluation.split} film')}"
     return {
-        f"{which} {of_all}": contact_sheet(evaluation, shown, f"{which} {of_all}")
-        for which, shown in chosen.items()
+        f"{which} {of_all}": contact_sheet(shown, evaluation.classes, f"{which} {of_all}")
+        for which, shown in (("Worst", evaluation.worst), ("Best", evaluation.best))
         if shown
     }
+
+
+def _marks(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What the names of pictures end in: nothing for a single data set, else its name, numbered where two share it."""
+    if len(evaluations) == 1:
+        return [""]
+    names = [Location(evaluation.dataset).name for evaluation in evaluations]
+    return [
+        f"-{name}" if names.count(name) == 1 else f"-{name}-{names[: number + 1].count(name)}"
+        for number, name in enumerate(names)
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from raycxr.evaluation.evaluate import Evaluation, FilmResult
+from raycxr.evaluation.evaluate import FilmPicture, FilmResult
 from raycxr.xray.outline import COLOURS, find_outlines, grey_levels
 
 TILE = 384
@@ -22,7 +22,7 @@ TRUTH = (255, 255, 255)
 BACKGROUND, INK, MUTED = (17, 19, 23), (235, 235, 235), (160, 160, 160)
 
 
-def contact_sheet(evaluation: Evaluation, films: Sequence[FilmResult], title: str) -> bytes:
+def contact_sheet(films: Sequence[tuple[FilmResult, FilmPicture]], classes: Sequence[str], title: str) -> bytes:
     """PNG of films with the true outline in white and the prediction in the colour of its structure."""
     columns = min(PER_ROW, len(films))
     rows = -(-len(films) // columns)
@@ -30,20 +30,20 @@ def contact_sheet(evaluation: Evaluation, films: Sequence[FilmResult], title: st
     height = LEGEND + rows * (TILE + CAPTION + MARGIN) + MARGIN
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    _legend(draw, evaluation.classes, title)
-    for number, film in enumerate(films):
+    _legend(draw, classes, title)
+    for number, (film, picture) in enumerate(films):
         left = MARGIN + number % columns * (TILE + MARGIN)
         top = LEGEND + MARGIN + number // columns * (TILE + CAPTION + MARGIN)
-        sheet.paste(Image.fromarray(draw_overlay(film)), (left, top))
+        sheet.paste(Image.fromarray(draw_overlay(picture)), (left, top))
         draw.text((left, top + TILE + 4), f"{film.id}   mean Dice {film.values['dice']['mean']:.3f}", INK, _font(15))
-        scores = "   ".join(f"{name} {film.values['dice'][name]:.3f}" for name in evaluation.classes)
+        scores = "   ".join(f"{name} {film.values['dice'][name]:.3f}" for name in classes)
         draw.text((left, top + TILE + 24), scores, MUTED, _font(13))
     sink = io.BytesIO()
     sheet.save(sink, "PNG", optimize=True)
     return sink.getvalue()
 
 
-def draw_overlay(film: FilmResult) -> NDArray[np.uint8]:
+def draw_overlay(film: FilmPicture) -> NDArray[np.uint8]:
     """Film (TILE, TILE, 3) uint8 with outlines."""
     grey = cv2.resize(grey_levels(film.image), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
     picture: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
@@ -52,11 +52,6 @@ def draw_overlay(film: FilmResult) -> NDArray[np.uint8]:
     for number, predicted in enumerate(film.predicted):
         cv2.drawContours(picture, find_outlines(predicted, TILE), -1, COLOURS[number % len(COLOURS)], 1, cv2.LINE_AA)
     return picture
-
-
-def ranked(evaluation: Evaluation) -> list[FilmResult]:
-    """Films by their mean Dice, the worst first."""
-    return sorted(evaluation.films, key=lambda film: (film.values["dice"]["mean"], film.id))
 
 
 def _legend(draw: ImageDraw.ImageDraw, classes: Sequence[str], title: str) -> None:

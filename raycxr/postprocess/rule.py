@@ -114,6 +114,9 @@ def apply_rules(
             continue
         mask = _decide(rule, probabilities[number]) if labels is None else labels == number + 1
         masks[number] = _tidy(rule, mask)
+        if labels is not None:
+            # Classes stay apart: a hole is filled where it is background, and by the first class around it.
+            masks[number] &= ((labels == 0) | (labels == number + 1)) & ~masks[:number].any(axis=0)
     return masks
 
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import size_divisor, smallest_size
 from raycxr.models.image_head import split_output
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.prediction.sides import mirrored_order
+from raycxr.prediction.target import TargetKind, normalise
 from raycxr.prediction.view import View, make_views
 from raycxr.runs.bundle import Bundle
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.compute import Compute, choose_compute
-from raycxr.training.target import TargetKind, normalise
 
 
 @dataclass(frozen=True)

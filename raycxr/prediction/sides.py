@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from raycxr.errors import ConfigurationError
 
-# "left" and "right" anywhere in a name, l and r only where they stand alone.
-SIDE = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])")
+# "left" and "right" anywhere in a name but in bright, upright and cleft, l and r only where they stand alone: the
+# fourth vertebra, L4, has no side.
+SIDE = re.compile(r"(?<!c)left|(?<!b)(?<!up)right|(?<![a-z])[lr](?![a-z0-9])")
 OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 

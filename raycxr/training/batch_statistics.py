@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from raycxr.dataset.films import Batch
-from raycxr.training.compute import Compute
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import normalise
 from raycxr.training.session import Session
-from raycxr.training.target import normalise
 
 
 @torch.no_grad()

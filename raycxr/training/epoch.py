@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from raycxr.dataset.films import Batch
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.image_head import NetworkOutput, split_output
-from raycxr.training.compute import Compute
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import TargetKind, normalise
 from raycxr.training.finite import FiniteLoss
 from raycxr.training.session import Session
 from raycxr.training.state import TrainingState
-from raycxr.training.target import TargetKind, normalise
 from raycxr.training.validation_sums import ValidationSums
 
 

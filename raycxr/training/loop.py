@@ -23,12 +23,13 @@ from raycxr.losses.choices import build_loss, check_image_loss
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.choices import check_model, fewest_films, size_divisor, smallest_size
 from raycxr.number_text import count
+from raycxr.prediction.compute import Compute, choose_compute
+from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
 from raycxr.runs.record import now
 from raycxr.storage.location import Location
 from raycxr.training.average import EpochMean, WeightAverage
 from raycxr.training.batch_statistics import measure_batch_statistics
-from raycxr.training.compute import Compute, choose_compute
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
 from raycxr.training.metric_check import check_metric
 from raycxr.training.optimizer import build_optimizer
@@ -39,7 +40,6 @@ from raycxr.training.session import Session
 from raycxr.training.start import check_start, initial_network
 from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
-from raycxr.training.target import TargetKind, target_kind
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         saver.close()
         if config.postprocess.search and state.progress.best_epoch is not None:
             # The first worker alone, without exchange: the others are done and need not wait.
-            search_rules(config, run, splits, compute, session.progress.tell)
+            search_rules(config, run, splits, compute.device, session.progress.tell)
     return state.progress
 
 
@@ -280,7 +280,7 @@ def _saved_before_failing(saver: Saver | None, session: Session) -> Iterator[Non
     """Where an epoch fails, wait until what the epochs before it left is in storage: the process may end at once."""
     try:
         yield
-    except Exception:
+    except Exception:  # whatever it is goes on; only the saver is waited for
         if saver is not None:
             saver.close()
         session.close()

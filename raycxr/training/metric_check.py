@@ -7,7 +7,7 @@ from raycxr.dataset.films import SplitIndex
 from raycxr.errors import ConfigurationError
 from raycxr.metrics.counts import OVER_CLASSES, PER_CLASS
 from raycxr.metrics.presence import NEED_A_POSITIVE, PRESENCE
-from raycxr.training.target import TargetKind
+from raycxr.prediction.target import TargetKind
 
 # One value per class and their mean; `floor` is the same in every epoch and chooses none.
 _BY_CLASS = (*PER_CLASS, "calibration_error", *(name for name in PRESENCE if name != "floor"))

@@ -183,7 +183,7 @@ class RaySession:
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
         """Snapshot that Ray Train registered last, also after a worker was lost."""
-        from raycxr.training.state import load_snapshot
+        from raycxr.prediction.snapshot import load_snapshot
 
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
@@ -216,7 +216,7 @@ class _Upload:
         self.run, self.snapshot = run, snapshot
 
     def __call__(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-        from raycxr.training.state import save_snapshot
+        from raycxr.prediction.snapshot import save_snapshot
 
         folder = self.run / name
         save_snapshot(self.snapshot, folder)

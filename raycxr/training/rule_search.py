@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load
 
 from raycxr.config.sections import Config
-from raycxr.dataset.films import Films, SplitIndex, shard_paths
-from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
-from raycxr.models.image_head import split_output
+from raycxr.dataset.films import SplitIndex
 from raycxr.postprocess.configured import configured_rules
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.postprocess.search import FoundRule, RuleSearch
+from raycxr.prediction.films import predict_films
+from raycxr.prediction.predictor import load_predictor
+from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import METRICS, WEIGHTS
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model, save_bundle
-from raycxr.training.compute import Compute
-from raycxr.training.target import TargetKind, normalise
+from raycxr.training.bundle import save_bundle
 from raycxr.xray.resize import fit_inside
 
 OBJECTIVE = "mean Dice over films, two empty masks counting 1, before components and holes"
@@ -45,12 +41,13 @@ def training_rules(config: Config, target: TargetKind) -> list[DecisionRule]:
 
 
 def search_rules(
-    config: Config, run: Location, splits: SplitIndex, compute: Compute, tell: Callable[[str], None]
+    config: Config, run: Location, splits: SplitIndex, device: torch.device, tell: Callable[[str], None]
 ) -> list[FoundRule]:
     """Search the rules of all classes on the validation films, and publish the best bundle with them.
 
-    The best bundle's network predicts the films, at the size of the data set and without padding. Whatever rules the
-    bundle had before, those of the configuration are what the search starts from, so it may be repeated.
+    The best bundle's network predicts the films as `raycxr evaluate` will, with the views of `evaluate.test_time`, at
+    the size of the data set and without padding. Whatever rules the bundle had before, those of the configuration are
+    what the search starts from, so it may be repeated.
 
     Parameters
     ----------
@@ -60,44 +57,22 @@ def search_rules(
         Says in one line what is going on.
     """
     place = run / BEST
-    model, target, _ = load_model(place)
-    rows = splits.annotated("validation")
+    predictor = load_predictor([place], config.evaluate.test_time, device)
+    target, rows = predictor.target, splits.annotated("validation")
     tell(f"searching the decision rule of {', '.join(target.classes)} on {len(rows)} validation films")
     searches = [RuleSearch(rule, config.postprocess.grid) for rule in training_rules(config, target)]
-    films = _predict(compute.place(model), rows, splits, compute, target, config)
-    for row, (probabilities, truth, of_image) in zip(rows, films, strict=True):
+    section, cache = config.evaluate, config.dataset.cache
+    films = predict_films(predictor, rows, splits, section.batch_size, cache, config.train.loader_workers)
+    for row, film in zip(rows, films, strict=True):
         inside = fit_inside(row["height"], row["width"], splits.manifest.geometry.size).slices
+        truth = target.split(torch.from_numpy(film.field)[None])[0].numpy()
         for number, search in enumerate(searches):
-            image_probability = None if of_image is None else of_image[number]
-            search.add(probabilities[number][inside], truth[number][inside], image_probability)
+            image_probability = None if film.image_probabilities is None else film.image_probabilities[number]
+            search.add(film.probabilities[number][inside], truth[number][inside], image_probability)
     found = [search.result() for search in searches]
     _publish(config, place, splits, target, found, len(rows))
     tell(_line(found, target))
     return found
-
-
-@torch.no_grad()
-def _predict(
-    model: torch.nn.Module,
-    rows: list[dict[str, Any]],
-    splits: SplitIndex,
-    compute: Compute,
-    target: TargetKind,
-    config: Config,
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32] | None]]:
-    """Probabilities (C, S, S), true masks (C, S, S) and image probabilities (C,) of every row, in order."""
-    films = Films(rows, shard_paths(splits, config.dataset.cache), None)
-    sampler = EvaluationSampler(len(rows), config.evaluate.batch_size, 0, 1)
-    on_gpu = compute.device.type == "cuda"
-    configured = config.train.loader_workers
-    workers = min(2, available_cpus() - 1 if configured is None else configured)
-    for batch in make_loader(films, sampler, workers, on_gpu):
-        with compute.autocast():
-            logits, image_logits = split_output(model(normalise(batch.images.to(compute.device))))
-        probabilities, truth = target.activate(logits).cpu().numpy(), target.split(batch.fields).numpy()
-        of_images = None if image_logits is None else image_logits.float().sigmoid().cpu().numpy()
-        for position in range(len(batch)):
-            yield probabilities[position], truth[position], None if of_images is None else of_images[position]
 
 
 def _publish(

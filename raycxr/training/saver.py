@@ -14,14 +14,15 @@ from typing import Any
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex
 from raycxr.postprocess.rule import DecisionRule
+from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
+from raycxr.prediction.snapshot import Weights, plain_weights
+from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, write_history
 from raycxr.storage.location import Location
 from raycxr.training.bundle import save_bundle
-from raycxr.training.checkpoint import list_checkpoints, read_snapshot
 from raycxr.training.curves import Curves
-from raycxr.training.state import Progress, Weights, plain_weights
-from raycxr.training.target import TargetKind
+from raycxr.training.state import Progress
 
 
 class Saver:

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
+from raycxr.prediction.snapshot import save_snapshot
 from raycxr.runs.metric import Mode
 from raycxr.runs.record import CHECKPOINT
 from raycxr.storage.location import Location
-from raycxr.training.checkpoint import list_checkpoints, read_snapshot
 from raycxr.training.progress import EpochProgress, TerminalProgress
-from raycxr.training.state import save_snapshot
 
 
 class Session(Protocol):

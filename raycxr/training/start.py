@@ -8,9 +8,9 @@ from raycxr.config.model import ModelSection
 from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import build_model
+from raycxr.prediction.bundle import fit_weights, read_weights
+from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import find_bundle
-from raycxr.training.bundle import fit_weights, read_weights
-from raycxr.training.target import TargetKind
 
 # What may differ between a network and the one whose weights it takes: none of these is a weight.
 NO_WEIGHTS = {"encoder_weights", "freeze_encoder", "dropout", "image_head_dropout"}

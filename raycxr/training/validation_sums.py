@@ -12,8 +12,8 @@ from raycxr.metrics.calibration import BINS, calibration_error, calibration_sums
 from raycxr.metrics.counts import OverlapSums
 from raycxr.metrics.film_score import film_scores
 from raycxr.metrics.presence import with_mean
+from raycxr.prediction.target import TargetKind
 from raycxr.training.session import Session
-from raycxr.training.target import TargetKind
 
 
 class ValidationSums:

@@ -19,8 +19,8 @@ from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
 from raycxr.config.sections import Config
 from raycxr.dataset.films import open_splits, shard_paths
-from raycxr.training.compute import Compute
-from raycxr.training.target import normalise, target_kind
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import normalise, target_kind
 
 CPU = Compute(torch.device("cpu"), None, False)
 

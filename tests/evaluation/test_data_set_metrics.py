@@ -31,7 +31,7 @@ def film(number: int, lesion: bool, found: bool, score: float) -> FilmResult:
     probabilities = np.where(prediction, 0.9, 0.05).astype(np.float32)
     scores = np.array([0.99, score])
     measures = measure_film(CLASSES, prediction, truth, probabilities, scores, 1.0, 2.0)
-    return FilmResult(f"film{number}", f"patient{number}", measures, np.zeros((20, 20), np.uint8), prediction, truth)
+    return FilmResult(f"film{number}", f"patient{number}", measures)
 
 
 def evaluation_of(films: list[FilmResult], unit: str = "mm") -> Evaluation:

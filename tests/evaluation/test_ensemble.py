@@ -17,12 +17,13 @@ from raycxr.dataset.films import open_splits
 from raycxr.errors import UsageError
 from raycxr.evaluation.evaluate import Evaluation, evaluate_predictor
 from raycxr.models.choices import build_model
+from raycxr.prediction.bundle import load_model
 from raycxr.prediction.predictor import load_predictor
+from raycxr.prediction.target import normalise, target_kind
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model, save_bundle
+from raycxr.training.bundle import save_bundle
 from raycxr.training.rule_search import training_rules
 from raycxr.training.run import train, train_here
-from raycxr.training.target import normalise, target_kind
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -62,13 +63,15 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 
 
 def test_masks_of_an_ensemble_are_those_of_the_mean(bundles: list[Location]) -> None:
-    for film in evaluate(bundles).films:
+    evaluation = evaluate(bundles)
+    assert len(evaluation.worst) == len(evaluation.films)
+    for _, picture in evaluation.worst:
         with torch.no_grad():
-            images = normalise(torch.from_numpy(film.image)[None])
+            images = normalise(torch.from_numpy(picture.image)[None])
             networks = [load_model(bundle)[0] for bundle in bundles]
             mean = sum(network(images).sigmoid() for network in networks) / 2
         assert isinstance(mean, torch.Tensor)
-        assert np.array_equal(film.predicted, mean[0].numpy() > 0.5)
+        assert np.array_equal(picture.predicted, mean[0].numpy() > 0.5)
     alone = [evaluate([bundle]) for bundle in bundles]
     together = evaluate(bundles)
     assert together.films[0].values != alone[0].films[0].values != alone[1].films[0].values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,15 @@ from raycxr.dataset.manifest import read_index
 from raycxr.errors import DataError, UsageError
 from raycxr.evaluation.evaluate import Evaluation, evaluate_predictor
 from raycxr.evaluation.files import write_evaluation
-from raycxr.evaluation.overlay import ranked
 from raycxr.evaluation.summary import summarise, summary_text
 from raycxr.evaluation.truth import OriginalMasks
 from raycxr.models.choices import build_model
+from raycxr.prediction.bundle import load_model
 from raycxr.prediction.predictor import load_predictor
+from raycxr.prediction.target import normalise, target_kind
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model, save_bundle
+from raycxr.training.bundle import save_bundle
 from raycxr.training.rule_search import training_rules
-from raycxr.training.target import normalise, target_kind
 from raycxr.xray.mask import unpack_bits
 from raycxr.xray.picture import decode_picture
 
@@ -76,12 +77,12 @@ def test_original_masks_are_the_files(phantom_config: Path, phantoms: Path) -> N
 
 
 def test_figures_agree_with_scikit_learn_and_scipy(bundle: Location, phantom_config: Path) -> None:
-    evaluation = evaluate(bundle, "all", resolution="dataset")
+    evaluation = evaluate(bundle, "all", resolution="dataset", overlays=24)
     assert len(evaluation.films) == 24
     assert evaluation.unit == "mm"
-    film = evaluation.films[3]
+    film, picture = evaluation.worst[3]
     for number, name in enumerate(evaluation.classes):
-        truth, predicted = film.truth[number], film.predicted[number]
+        truth, predicted = picture.truth[number], picture.predicted[number]
         assert film.values["dice"][name] == pytest.approx(f1_score(truth.ravel(), predicted.ravel()), abs=1e-9)
         assert film.values["iou"][name] == pytest.approx(jaccard_score(truth.ravel(), predicted.ravel()), abs=1e-9)
         assert film.values["pixel_accuracy"][name] == pytest.approx(np.mean(truth == predicted))
@@ -107,15 +108,16 @@ def test_scores_and_calibration_are_those_of_the_structures(
     place = random_bundle(phantom_config, tmp_path_factory, target_name)
     evaluation = evaluate(place, resolution="dataset", surface_distances=False)
     model, target, _ = load_model(place)
-    for film in evaluation.films:
+    assert len(evaluation.worst) == len(evaluation.films)
+    for film, picture in evaluation.worst:
         with torch.no_grad():
-            probabilities = target.activate(model(normalise(torch.from_numpy(film.image)[None])))[0].numpy()
+            probabilities = target.activate(model(normalise(torch.from_numpy(picture.image)[None])))[0].numpy()
         structures = probabilities[1:] if target_name == "multiclass" else probabilities
         # One pixel of 32 x 32 is the highest 0.1 %.
         np.testing.assert_allclose(film.measures.scores, structures.max(axis=(1, 2)), atol=1e-6)
         mean = film.measures.calibration[:, 1].sum(axis=1) / (2 * 15 * 1024)
         np.testing.assert_allclose(mean, structures.mean(axis=(1, 2)), atol=1e-4)
-        np.testing.assert_allclose(film.measures.calibration[:, 2].sum(axis=1), film.truth.mean(axis=(1, 2)))
+        np.testing.assert_allclose(film.measures.calibration[:, 2].sum(axis=1), picture.truth.mean(axis=(1, 2)))
         assert "hd95" not in film.values
     wide = evaluate(place, resolution="dataset", surface_tolerance_mm=1e6)
     assert summarise(wide, 50)["metrics"]["surface_dice"]["lungs"] in (0.0, 1.0)
@@ -149,9 +151,9 @@ def test_summaries_average_over_films(bundle: Location) -> None:
 
 
 def test_files(bundle: Location, tmp_path: Path) -> None:
-    evaluation = evaluate(bundle, "all")
+    evaluation = evaluate(bundle, "all", overlays=3)
     summaries = [summarise(evaluation, 100)]
-    files = write_evaluation(Location(tmp_path), [evaluation], summaries, load_predictor([bundle]), 3)
+    files = write_evaluation(Location(tmp_path), [evaluation], summaries, load_predictor([bundle]))
     assert [file.name for file in files] == ["films.csv", "summary.json", "worst.png", "best.png", "report.html"]
     rows = list(csv.DictReader(io.StringIO((tmp_path / "films.csv").read_text())))
     assert len(rows) == 24 * 4
@@ -163,8 +165,18 @@ def test_files(bundle: Location, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64") == 2
     assert "clavicles" in page
-    order = [film.values["dice"]["mean"] for film in ranked(evaluation)]
-    assert order == sorted(order)
+    order = sorted(film.values["dice"]["mean"] for film in evaluation.films)
+    assert [film.values["dice"]["mean"] for film, _ in evaluation.worst] == order[:3]
+    assert [film.values["dice"]["mean"] for film, _ in evaluation.best] == order[:-4:-1]
+
+
+def test_pictures_of_data_sets_with_one_name_stay_apart(bundle: Location, tmp_path: Path) -> None:
+    first = evaluate(bundle, overlays=1)
+    evaluations = [replace(first, dataset=uri) for uri in ("a/jsrt/256", "a/tb/256", "a/pneumonia")]
+    summaries = [summarise(evaluation, 10) for evaluation in evaluations]
+    files = write_evaluation(Location(tmp_path), evaluations, summaries, load_predictor([bundle]))
+    worst = [file.name for file in files if file.name.startswith("worst")]
+    assert worst == ["worst-256-1.png", "worst-256-2.png", "worst-pneumonia.png"]
 
 
 def decode_colour(path: Path) -> np.ndarray:

@@ -96,6 +96,24 @@ def test_holes_are_filled_after_components_were_chosen() -> None:
     assert text(apply_rules([one], probabilities)[0]) == [".###.", ".###.", ".###.", ".....", "....."]
 
 
+@given(arrays.arrays(np.int64, (7, 8), elements=st.integers(0, 2)))
+def test_classes_that_exclude_each_other_do_so_after_their_holes_are_filled(labels: NDArray[np.int64]) -> None:
+    probabilities = np.stack([labels == number for number in range(3)]).astype(np.float32)
+    outer, inner = apply_rules([DecisionRule(fill_holes=True)] * 2, probabilities)
+    assert not (outer & inner).any()
+    assert np.array_equal(outer[labels > 0], labels[labels > 0] == 1)
+    assert np.array_equal(inner[labels > 0], labels[labels > 0] == 2)
+
+
+def test_a_ring_in_a_ring() -> None:
+    labels = np.zeros((5, 5), int)
+    labels[:], labels[1:4, 1:4], labels[2, 2] = 1, 2, 0
+    probabilities = np.stack([labels == number for number in range(3)]).astype(np.float32)
+    outer, inner = apply_rules([DecisionRule(fill_holes=True)] * 2, probabilities)
+    assert outer[2, 2]
+    assert np.array_equal(inner, labels == 2)
+
+
 @given(
     arrays.arrays(np.float32, arrays.array_shapes(min_dims=3, max_dims=3), elements=st.floats(0, 1, width=32)),
     st.integers(1, 3),

@@ -14,10 +14,10 @@ from raycxr.errors import ConfigurationError, DataError
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.prediction.decision import shared_rules
 from raycxr.prediction.predictor import Network, Prediction, Predictor
+from raycxr.prediction.target import MEAN, target_kind
 from raycxr.runs.bundle import Bundle
 from raycxr.storage.location import Location
 from raycxr.training.rule_search import training_rules
-from raycxr.training.target import MEAN, target_kind
 
 SIDES = ("left lung", "right lung")
 ALL_VIEWS = ("horizontal_flip", "vertical_flip", "scale_0.75", "scale_1.25")

@@ -15,6 +15,8 @@ from raycxr.prediction.sides import mirrored_order
         (["left lung", "right lung"], [1, 0]),
         (["heart", "Right_Lung", "clavicle left", "Left_Lung", "clavicle right"], [0, 3, 4, 1, 2]),
         (["lung_l", "lung_r", "pleura"], [1, 0, 2]),
+        (["LungLeft", "LungRight", "rightrib", "leftrib"], [1, 0, 3, 2]),
+        (["bright spot", "vertebra L4", "upright film"], [0, 1, 2]),
     ],
 )
 def test_sides_are_told_by_name(classes: list[str], order: list[int]) -> None:

@@ -16,14 +16,14 @@ from raycxr.dataset.films import Batch
 from raycxr.losses.choices import LOSSES, build_loss
 from raycxr.losses.target import Target
 from raycxr.losses.weighted_sum import WeightedSum
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.storage.location import Location
-from raycxr.training.compute import Compute
 from raycxr.training.epoch import train_epoch, validate
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession
 from raycxr.training.state import Progress, TrainingState
-from raycxr.training.target import TargetKind, target_kind
 
 COMPUTE = Compute(torch.device("cpu"), None, channels_last=False)
 SETTINGS = LossSettingsSection(weighted_bce=WeightedBceSettings(positive_weight=2.0))

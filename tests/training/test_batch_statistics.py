@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from raycxr.dataset.films import Batch
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.target import normalise
 from raycxr.storage.location import Location
 from raycxr.training.batch_statistics import measure_batch_statistics
-from raycxr.training.compute import Compute
 from raycxr.training.session import LocalSession
-from raycxr.training.target import normalise
 
 COMPUTE = Compute(torch.device("cpu"), None, channels_last=True)
 

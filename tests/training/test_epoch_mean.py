@@ -11,13 +11,13 @@ import torch
 
 from raycxr.config.load import check_config, load_config
 from raycxr.errors import ConfigurationError
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
+from raycxr.prediction.snapshot import Weights
 from raycxr.runs.record import BEST, read_history
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.checkpoint import list_checkpoints, read_snapshot
 from raycxr.training.loop import run_training
 from raycxr.training.session import LocalSession
-from raycxr.training.state import Weights
 
 EPOCHS, AVERAGED = 5, 3
 # Steps so large that single epochs swing, which their mean does not.

@@ -18,11 +18,13 @@ from raycxr.dataset.films import Batch, open_splits
 from raycxr.errors import TrainingError
 from raycxr.losses.choices import build_loss
 from raycxr.models.classic_unet import ClassicUnet
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.compute import Compute
+from raycxr.prediction.snapshot import load_snapshot
+from raycxr.prediction.target import target_kind
 from raycxr.runs.record import BEST, CHECKPOINT, STATE_FILE, read_history
 from raycxr.storage.location import Location
 from raycxr.training.average import WeightAverage
-from raycxr.training.bundle import load_model
-from raycxr.training.compute import Compute
 from raycxr.training.epoch import train_epoch
 from raycxr.training.finite import FiniteLoss
 from raycxr.training.loop import check_trainable_config, run_training
@@ -30,8 +32,7 @@ from raycxr.training.optimizer import build_optimizer
 from raycxr.training.progress import EpochProgress, SilentProgress
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession
-from raycxr.training.state import Progress, TrainingState, load_snapshot
-from raycxr.training.target import target_kind
+from raycxr.training.state import Progress, TrainingState
 
 COMPUTE = Compute(torch.device("cpu"), None, channels_last=False)
 

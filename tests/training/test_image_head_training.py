@@ -18,18 +18,18 @@ from raycxr.dataset.films import Batch, open_splits
 from raycxr.errors import ConfigurationError
 from raycxr.evaluation.evaluate import evaluate_predictor
 from raycxr.losses.choices import build_loss
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.compute import Compute
 from raycxr.prediction.predictor import load_predictor
+from raycxr.prediction.target import target_kind
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.compute import Compute
 from raycxr.training.epoch import train_epoch, validate
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession
 from raycxr.training.state import Progress, TrainingState
-from raycxr.training.target import target_kind
 
 COMPUTE = Compute(torch.device("cpu"), None, channels_last=False)
 

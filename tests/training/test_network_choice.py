@@ -10,12 +10,12 @@ import torch
 from raycxr.config.load import load_config
 from raycxr.dataset.films import open_splits
 from raycxr.errors import ConfigurationError
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.snapshot import plain_weights
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.session import LocalSession
-from raycxr.training.state import plain_weights
 
 
 @pytest.mark.parametrize("name", ["classic_unet", "res_unet", "linknet", "upernet"])

@@ -15,9 +15,9 @@ import torch
 
 from raycxr.config.load import load_config
 from raycxr.dataset.films import open_splits
+from raycxr.prediction.snapshot import load_snapshot
 from raycxr.runs.record import CHECKPOINT, STATE_FILE, read_history, read_record
 from raycxr.storage.location import Location
-from raycxr.training.state import load_snapshot
 
 EPOCHS = 30
 KILL_AFTER = 6

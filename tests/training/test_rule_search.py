@@ -17,11 +17,11 @@ from raycxr.dataset.films import open_splits
 from raycxr.dataset.ingest import ingest, run_here
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.evaluation.evaluate import evaluate_predictor
+from raycxr.prediction.bundle import load_model
 from raycxr.prediction.predictor import load_predictor
 from raycxr.runs.bundle import MARKER, POSTPROCESS, WEIGHTS, read_bundle
 from raycxr.runs.record import BEST, read_history
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.rule_search import SCORE
 from raycxr.training.session import LocalSession
@@ -42,11 +42,11 @@ def postprocess(run: Path) -> dict[str, Any]:
     return document
 
 
-def validation_dice(run: Path) -> dict[str, float]:
-    """Dice of the bundle on the validation films at the size of the data set."""
+def validation_dice(run: Path, test_time: tuple[str, ...] | None = None) -> dict[str, float]:
+    """Dice of the bundle on the validation films at the size of the data set, with its own views where none is said."""
     section = EvaluateSection(resolution="dataset", surface_distances=False)
     evaluation = evaluate_predictor(
-        load_predictor([Location(run / BEST)]), None, "validation", section, lambda done, total: None
+        load_predictor([Location(run / BEST)], test_time), None, "validation", section, lambda done, total: None
     )
     return {
         name: float(np.mean([film.values["dice"][name] for film in evaluation.films])) for name in evaluation.classes
@@ -82,6 +82,15 @@ def test_the_best_bundle_gets_the_rules_found(
     ).metrics
 
 
+def test_the_search_sees_the_views_that_evaluation_takes(phantom_config: Path, tmp_path: Path) -> None:
+    train(phantom_config, tmp_path, "evaluate.test_time=[horizontal_flip, scale_1.5]", "postprocess.search=true")
+    found = postprocess(tmp_path)["search"]["after"]
+    with_views, plain = validation_dice(tmp_path), validation_dice(tmp_path, ())
+    for name in ("lungs", "heart", "clavicles"):
+        assert found[name] == pytest.approx(with_views[name], abs=1e-9)
+    assert any(found[name] != pytest.approx(plain[name], abs=1e-9) for name in plain)
+
+
 def test_a_triplet_is_searched_class_by_class(phantom_config: Path, tmp_path: Path) -> None:
     overrides = ["postprocess.search=true", "postprocess.triplet={}", "postprocess.classes.heart.threshold=0.5"]
     train(phantom_config, tmp_path, *overrides)
@@ -109,11 +118,12 @@ def test_areas_are_shares_of_the_film_without_its_padding(phantom_config: Path, 
     assert found["before"]["lungs"] == 0.0
     assert found["after"]["lungs"] > 0.5
     assert found["after"]["lungs"] == pytest.approx(validation_dice(tmp_path / "run")["lungs"], abs=1e-9)
-    section = EvaluateSection(resolution="dataset", surface_distances=False)
+    section = EvaluateSection(resolution="dataset", surface_distances=False, overlays=8)
     evaluation = evaluate_predictor(
         load_predictor([Location(tmp_path / "run" / BEST)]), None, "all", section, lambda done, total: None
     )
-    for film in evaluation.films:
+    assert len(evaluation.worst) == 8
+    for _, film in evaluation.worst:
         assert film.predicted[:, 8:24].mean() > 1 / 3
         assert not film.predicted[:, :8].any()
         assert not film.predicted[:, 24:].any()

@@ -11,13 +11,13 @@ import torch
 from raycxr.config.load import load_config
 from raycxr.dataset.films import open_splits
 from raycxr.errors import ConfigurationError, DataError
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.target import target_kind
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
 from raycxr.training.loop import check_trainable_config, run_training
 from raycxr.training.session import LocalSession
 from raycxr.training.start import initial_network
-from raycxr.training.target import target_kind
 
 
 def train(config: Path, run: Path, *overrides: str) -> None:

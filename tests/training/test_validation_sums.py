@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from raycxr.config.dataset import DatasetSection
 from raycxr.metrics import overlap
 from raycxr.metrics.calibration import calibration_error, calibration_sums
+from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.training.progress import EpochProgress, SilentProgress
-from raycxr.training.target import TargetKind, target_kind
 from raycxr.training.validation_sums import ValidationSums
 
 CPU = torch.device("cpu")

@@ -10,14 +10,14 @@ import torch
 
 from raycxr.config.load import load_config
 from raycxr.errors import DataError, UsageError
+from raycxr.prediction.bundle import load_model
+from raycxr.prediction.checkpoint import best_checkpoints, list_checkpoints, read_snapshot
+from raycxr.prediction.snapshot import plain_weights
 from raycxr.runs.bundle import find_bundle
 from raycxr.runs.record import BEST, STATE_FILE, read_history
 from raycxr.storage.location import Location
-from raycxr.training.bundle import load_model
-from raycxr.training.checkpoint import best_checkpoints, list_checkpoints, read_snapshot
 from raycxr.training.run import train, train_here
 from raycxr.training.session import LocalSession
-from raycxr.training.state import plain_weights
 
 EPOCHS = 5
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from raycxr.errors import DataError, UsageError
+from raycxr.prediction.snapshot import Weights, load_snapshot, plain_weights
 from raycxr.runs.bundle import MARKER, Bundle, read_bundle
 from raycxr.runs.metric import default_mode, metric_value
 from raycxr.runs.record import BEST, CHECKPOINT, RECORD, STATE_FILE, read_record
 from raycxr.storage.location import Location
-from raycxr.training.state import Weights, load_snapshot, plain_weights
 
 
 def list_checkpoints(run: Location) -> list[Location]:

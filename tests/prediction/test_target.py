@@ -9,8 +9,8 @@ import torch
 from raycxr.config.dataset import DatasetSection
 from raycxr.errors import ConfigurationError
 from raycxr.evaluation.truth import exclusive
+from raycxr.prediction.target import normalise, target_kind
 from raycxr.training.average import WeightAverage
-from raycxr.training.target import normalise, target_kind
 from raycxr.xray.mask import unpack_bits
 
 CLASSES = ("clavicles", "heart", "lungs")

@@ -1,0 +1,49 @@
+"""The file of a checkpoint: tensors and plain values, written whole, and read without unpickling anything else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+import torch
+
+from raycxr.errors import DataError
+from raycxr.runs.record import STATE_FILE
+from raycxr.storage.local import replacing_path
+from raycxr.storage.location import Location
+
+Weights: TypeAlias = dict[str, torch.Tensor]
+
+
+def plain_weights(snapshot: Mapping[str, Any]) -> Weights:
+    """Weights of a snapshot that were validated, in plain memory order, as safetensors stores them."""
+    weights: Weights = snapshot["average"] or snapshot["model"]
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def save_snapshot(snapshot: Mapping[str, Any], folder: Location) -> None:
+    """Write a snapshot into a checkpoint folder, in one piece or not at all."""
+    place = folder / STATE_FILE
+    if place.is_local:
+        # By its path and straight into place: through a Python file, or copied once more, some hundred megabytes
+        # would slow the epoch that is being trained meanwhile.
+        with replacing_path(place.local_path) as temporary_path:
+            torch.save(dict(snapshot), temporary_path)
+        return
+    with TemporaryDirectory() as temporary:
+        torch.save(dict(snapshot), Path(temporary) / STATE_FILE)
+        place.copy_from(Path(temporary) / STATE_FILE)
+
+
+def load_snapshot(data: bytes, origin: str) -> dict[str, Any]:
+    """Read a snapshot; nothing but tensors and plain values is ever unpickled."""
+    try:
+        snapshot: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise DataError(
+            f"checkpoint {origin} cannot be read: {error}", "delete it to resume from the one before"
+        ) from None
+    return snapshot
