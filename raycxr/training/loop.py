@@ -64,7 +64,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     check_model(config.model)
     build_loss(config.loss, config.dataset.target, config.loss_settings)
     check_image_loss(config.loss, config.model.image_head)
-    check_start(config, target)
+    check_start(config, target, splits)
     _make_order(config, splits)
     training_rules(config, target)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)

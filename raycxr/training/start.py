@@ -6,23 +6,27 @@ from torch import nn
 
 from raycxr.config.model import ModelSection
 from raycxr.config.sections import Config
-from raycxr.errors import ConfigurationError, DataError
+from raycxr.dataset.films import SplitIndex, open_splits
+from raycxr.errors import ConfigurationError, DataError, StorageError
 from raycxr.models.choices import build_model
+from raycxr.number_text import count
 from raycxr.prediction.bundle import fit_weights, read_weights
 from raycxr.prediction.target import TargetKind
-from raycxr.runs.bundle import find_bundle
+from raycxr.runs.bundle import Bundle, find_bundle
 
 # What may differ between a network and the one whose weights it takes: none of these is a weight.
 NO_WEIGHTS = {"encoder_weights", "freeze_encoder", "dropout", "image_head_dropout"}
 
 
-def check_start(config: Config, target: TargetKind) -> None:
-    """Refuse a `train.start_from` whose weights are those of another network or of other structures.
+def check_start(config: Config, target: TargetKind, splits: SplitIndex) -> None:
+    """Refuse a `train.start_from` with weights of another network or of other structures, or that saw held-out films.
+
+    What a bundle has seen can be told only as long as its data set can be read.
 
     Raises
     ------
     ConfigurationError
-        Naming the first difference.
+        Naming the first difference, or how many films were seen.
     DataError
         There is no bundle.
     """
@@ -40,6 +44,24 @@ def check_start(config: Config, target: TargetKind) -> None:
             f"train.start_from = {config.train.start_from!r} was trained with {different[0]}",
             "set the same here, or start from another run",
         )
+    held_out = [row["id"] for split in ("validation", "test") for row in splits.rows[split]]
+    seen = len(_trained_on(bundle).intersection(held_out))
+    if seen:
+        raise ConfigurationError(
+            f"train.start_from = {config.train.start_from!r} was trained on {seen} of the "
+            f"{count(len(held_out), 'film')} that are held out here",
+            "give both runs the same dataset.split, or start from the run of the same fold",
+        )
+
+
+def _trained_on(bundle: Bundle) -> set[str]:
+    """Ids of the films that the bundle was trained on, as far as its data set is still there."""
+    if bundle.config.dataset_uri is None:
+        return set()
+    try:
+        return {row["id"] for row in open_splits(bundle.config).rows["train"]}
+    except (DataError, StorageError):
+        return set()
 
 
 def initial_network(config: Config, target: TargetKind) -> nn.Module:

@@ -68,6 +68,13 @@ def test_weights_of_another_network_are_refused(phantom_config: Path, run: Path,
         check_trainable_config(config, open_splits(config), workers=1)
 
 
+def test_weights_that_saw_held_out_films_are_refused(phantom_config: Path, run: Path) -> None:
+    config = load_config(phantom_config, [f"train.start_from={run}", "dataset.split={seed: 5}"])
+    with pytest.raises(ConfigurationError, match=r"was trained on 4 of the 5 films that are held out") as caught:
+        check_trainable_config(config, open_splits(config), workers=1)
+    assert "dataset.split" in caught.value.remedy
+
+
 def test_a_run_that_does_not_exist(phantom_config: Path, tmp_path: Path) -> None:
     config = load_config(phantom_config, [f"train.start_from={tmp_path}/nothing"])
     with pytest.raises(DataError, match="neither a bundle nor a run"):
