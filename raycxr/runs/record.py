@@ -29,13 +29,19 @@ RESUMABLE = ("storage", "resources", "tracking", "evaluate", "postprocess", "ing
 VERSIONED = ("torch", "ray", "segmentation-models-pytorch", "albumentations", "numpy")
 
 
-def start_record(run: Location, config: Config, dataset: Mapping[str, Any], world_size: int) -> None:
+def start_record(
+    run: Location, config: Config, dataset: Mapping[str, Any], world_size: int, local: bool = False
+) -> None:
     """Claim a run's folder.
 
     Parameters
     ----------
     dataset : mapping
         `uri`, `id`, `classes`, `splits` (name -> films).
+    world_size : int
+        Workers that train together.
+    local : bool
+        Whether the run is trained without Ray.
 
     Raises
     ------
@@ -53,6 +59,7 @@ def start_record(run: Location, config: Config, dataset: Mapping[str, Any], worl
         "git": _git_revision(),
         "seed": config.train.seed,
         "world_size": world_size,
+        "local": local,
         "dataset": dict(dataset),
         "versions": {"python": platform.python_version(), **_versions()},
         "config": config.model_dump(mode="json"),
@@ -60,13 +67,21 @@ def start_record(run: Location, config: Config, dataset: Mapping[str, Any], worl
     (run / RECORD).write_text(json.dumps(record, indent=2))
 
 
-def resume_record(run: Location, config: Config, dataset: Mapping[str, Any], world_size: int) -> None:
+def resume_record(
+    run: Location, config: Config, dataset: Mapping[str, Any], world_size: int, local: bool = False
+) -> None:
     """Reopen a run after checking that it is still the same experiment.
+
+    Parameters
+    ----------
+    run, config, dataset, world_size, local
+        As in `start_record`.
 
     Raises
     ------
     TrainingError
-        There is no such run, or it was made with another configuration, data set or split.
+        There is no such run, or it was made with another configuration, data set or split, or with Ray and is to go
+        on without it, or the other way round.
     """
     if not (run / RECORD).exists():
         raise TrainingError(f"there is no run {run} to resume", f"see raycxr runs {run.parent}")
@@ -75,6 +90,13 @@ def resume_record(run: Location, config: Config, dataset: Mapping[str, Any], wor
         raise TrainingError(
             f"run {run.name} was trained on data set {record['dataset']['id']}, dataset.uri holds {dataset['id']}",
             "restore that data set, or start a new run",
+        )
+    if record["local"] != local:
+        # Ray Train keeps a list of checkpoints of its own, and would start again from the first epoch.
+        raise TrainingError(
+            f"run {run.name} was trained {'with' if record['local'] else 'without'} --local",
+            f"resume it {'with' if record['local'] else 'without'} --local, or start a new run from its weights with "
+            f"train.start_from={run}",
         )
     different = sorted(_differences(record["config"], config.model_dump(mode="json"), ""))
     if different:

@@ -22,6 +22,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, TrainingError
 from raycxr.number_text import count
+from raycxr.runs.bundle import find_bundle
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD, STATE_FILE
 from raycxr.signals import kept_handler
@@ -54,13 +55,8 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     """
     cpus = _cpus_per_worker(config)
     channel = Channel(uuid4().hex)
-    uri = config.dataset_uri
-    assert uri is not None  # the data set was opened before the run was claimed
-    # A worker's current folder is not the user's.
-    cache = config.dataset.cache and str(Path(config.dataset.cache).expanduser().resolve())
-    dataset = config.dataset.model_copy(update={"uri": Location(uri).uri, "cache": cache})
     settings = {
-        "config": config.model_copy(update={"dataset": dataset}).model_dump(mode="json"),
+        "config": _for_any_folder(config).model_dump(mode="json"),
         "run": run.uri,
         "cpus": cpus,
         "attempt": channel.attempt,
@@ -74,7 +70,8 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
             failure = _original(error)
         except SystemExit:
             # What Ray Train makes of Ctrl-C.
-            raise KeyboardInterrupt from None
+            if channel.failure() is None:
+                raise KeyboardInterrupt from None
     told = channel.failure()
     if told is not None:
         raise told
@@ -84,6 +81,24 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
             f"training failed: {type(failure).__name__}: {first}",
             f"mend the cause and continue with --resume {run.name}; --debug shows the traceback",
         ) from failure
+
+
+def _for_any_folder(config: Config) -> Config:
+    """The configuration with whole paths: a worker's current folder is not the user's."""
+    uri = config.dataset_uri
+    assert uri is not None  # the data set was opened before the run was claimed
+    cache = config.dataset.cache and str(Path(config.dataset.cache).expanduser().resolve())
+    start = config.train.start_from and find_bundle(config.train.start_from).uri
+    weights = config.model.encoder_weights
+    if weights is not None and ("/" in weights or "." in weights):  # a file's, not the hub's
+        weights = Location(weights).uri
+    return config.model_copy(
+        update={
+            "dataset": config.dataset.model_copy(update={"uri": Location(uri).uri, "cache": cache}),
+            "train": config.train.model_copy(update={"start_from": start}),
+            "model": config.model.model_copy(update={"encoder_weights": weights}),
+        }
+    )
 
 
 def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location) -> DataParallelTrainer:
@@ -138,6 +153,10 @@ def _work(settings: dict[str, Any]) -> None:
     except RaycxrError as error:
         # Ray would try again; the same data and settings would fail again.
         channel.fail(error)
+        if ray.train.get_context().get_world_size() > 1:
+            # The others may be waiting for this worker's share of a sum: Ray ends them all, and their next attempt
+            # finds the message.
+            raise
 
 
 class RaySession:

@@ -14,6 +14,7 @@ from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
 from raycxr.errors import InterruptionError, RaycxrError, TrainingError
+from raycxr.prediction.compute import choose_compute
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
 from raycxr.storage.check import check_writable
@@ -61,7 +62,10 @@ def train(
     """
     with first_contact():
         splits = open_splits(config)
-    check_trainable_config(config, splits, config.resources.workers)
+    local = trainer is train_here
+    workers = 1 if local else config.resources.workers
+    check_trainable_config(config, splits, workers)
+    _check_precision(config, local)
     run = (
         _find_run(config, resume)
         if resume is not None
@@ -70,9 +74,9 @@ def train(
     check_writable(run.parent)
     description = _describe(splits)
     if resume is None:
-        start_record(run, config, description, config.resources.workers)
+        start_record(run, config, description, workers, local)
     else:
-        resume_record(run, config, description, config.resources.workers)
+        resume_record(run, config, description, workers, local)
     counts = ", ".join(f"{count} {name}" for name, count in description["splits"].items())
     tell(
         f"run {run}: films of {splits.manifest.geometry.size} pixels ({counts}), "
@@ -116,6 +120,13 @@ def _find_run(config: Config, resume: str) -> Location:
     if "/" in resume:
         return Location(resume)
     return Location(config.storage.uri) / resume
+
+
+def _check_precision(config: Config, local: bool) -> None:
+    """Refuse what a CPU cannot compute in, where it is known that there is no GPU to train on."""
+    on_gpu = torch.cuda.is_available() if local else config.resources.gpus_per_worker > 0
+    if not on_gpu:
+        choose_compute(config.train, torch.device("cpu"))
 
 
 def _describe(splits: SplitIndex) -> dict[str, Any]:

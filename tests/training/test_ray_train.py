@@ -18,17 +18,23 @@ from raycxr.storage.location import Location
 pytestmark = pytest.mark.slow
 
 
-def raycxr(*arguments: object) -> tuple[int, Any, str]:
-    """Status, answer in JSON and standard error of a command."""
+def raycxr(*arguments: object, folder: Path | None = None) -> tuple[int, Any, str]:
+    """Status, answer in JSON and standard error of a command, run in a folder."""
     command = [sys.executable, "-c", "from raycxr.cli.main import main; main()", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=folder)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
-def train(config: Path, folder: Path, name: str, *overrides: str) -> tuple[int, Any, str]:
-    plain = ["model.dropout=0", "model.channels=[8,4]", "train.epochs=3", f"storage.uri={folder}", f"train.name={name}"]
-    return raycxr("train", config, *plain, *overrides)
+def train(config: Path, storage: Path, name: str, *overrides: str, folder: Path | None = None) -> tuple[int, Any, str]:
+    plain = [
+        "model.dropout=0",
+        "model.channels=[8,4]",
+        "train.epochs=3",
+        f"storage.uri={storage}",
+        f"train.name={name}",
+    ]
+    return raycxr("train", config, *plain, *overrides, folder=folder)
 
 
 def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None:
@@ -102,6 +108,28 @@ def test_failures_of_a_worker_arrive_as_one_line(phantom_config: Path, tmp_path:
     assert "Traceback" not in told
     _, runs, _ = raycxr("runs", tmp_path)
     assert [(run["run"], run["status"]) for run in runs] == [(str(tmp_path / "diverged"), "failed")]
+
+
+def test_a_worker_that_fails_alone_does_not_leave_the_others_waiting(phantom_config: Path, tmp_path: Path) -> None:
+    """The first worker cannot write what it alone writes, while the second waits for it in the next epoch's sums."""
+    (tmp_path / "alone" / "history.jsonl").mkdir(parents=True)
+    settings = ["resources.workers=2", "resources.cpus_per_worker=1"]
+    status, answer, told = train(phantom_config, tmp_path, "alone", *settings)
+    assert status == 1
+    assert "history.jsonl" in answer["error"]["message"]
+    assert "Traceback" not in told
+
+
+def test_paths_of_a_run_are_the_users_not_the_workers(phantom_config: Path, tmp_path: Path) -> None:
+    status, _, told = train(phantom_config, tmp_path / "runs", "first", "--local")
+    assert status == 0, told
+    status, answer, told = train(phantom_config, Path("runs"), "second", "train.start_from=runs/first", folder=tmp_path)
+    assert status == 0, told
+    assert answer["run"] == str(tmp_path / "runs" / "second")
+    # Ray Train keeps a list of checkpoints of its own, and would train the local run anew.
+    status, answer, _ = train(phantom_config, tmp_path / "runs", "first", "--resume", "first")
+    assert status == 1
+    assert "resume it with --local" in answer["error"]["remedy"]
 
 
 def test_a_cluster_that_is_too_small(phantom_config: Path, tmp_path: Path) -> None:
