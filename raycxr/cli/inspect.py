@@ -42,10 +42,13 @@ def inspect(
 ) -> None:
     """Show what is in a data set: counts, classes, splits, intensities, rejects; and how training would change it."""
     from raycxr.cli.film_progress import FilmProgress
+    from raycxr.errors import UsageError
     from raycxr.report.inspection import inspect_dataset
     from raycxr.report.inspection_text import inspection_document, inspection_text
     from raycxr.storage.location import Location
 
+    if picture and not picture.endswith(".png"):
+        raise UsageError(f"--picture {picture} is written as PNG", "give it a name that ends in .png")
     changes = _find_augmentation(augment, html or picture, picture)
     with FilmProgress("inspect") as progress:
         inspection = inspect_dataset(Location(dataset), films, PICTURES if html else 0, seed, progress)

@@ -86,6 +86,9 @@ def run(arguments: list[str]) -> int:
 
 def _answer_unexpected(error: Exception, as_json: bool) -> int:
     """Usage errors of the argument parser say so themselves; anything else is ours."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error, file=sys.stderr)
+        return 2
     status = getattr(error, "exit_code", None)
     message = getattr(error, "format_message", None)
     if status is not None and message is not None:

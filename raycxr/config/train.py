@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from raycxr.config.section import Section
 
@@ -41,6 +41,13 @@ class TrainSection(Section):
         None, description="loading processes per training worker; where unset, as many as its CPUs allow"
     )
     sync_batch_norm: bool = Field(True, description="on several GPUs: batch statistics over all of them")
+
+    @field_validator("name")
+    @classmethod
+    def _one_folder(cls, name: str | None) -> str | None:
+        if name is not None and (name in ("", ".", "..") or "/" in name):
+            raise ValueError(f"{name!r} is not the name of a folder: leave out /, and say where with storage.uri")
+        return name
 
     @model_validator(mode="after")
     def _last_epochs_are_known(self) -> TrainSection:

@@ -42,9 +42,12 @@ def write_evaluation(
 def _pictures(evaluation: Evaluation) -> dict[str, bytes]:
     """Heading -> PNG; nothing where no picture is wanted."""
     of_all = f"of {count(len(evaluation.films), f'{evaluation.split} film')}"
+    # Of few films none is shown as one of the worst and one of the best.
+    half = len(evaluation.films) // 2
+    chosen = {"Worst": evaluation.worst[: len(evaluation.films) - half], "Best": evaluation.best[:half]}
     return {
         f"{which} {of_all}": contact_sheet(shown, evaluation.classes, f"{which} {of_all}")
-        for which, shown in (("Worst", evaluation.worst), ("Best", evaluation.best))
+        for which, shown in chosen.items()
         if shown
     }
 

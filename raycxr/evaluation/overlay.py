@@ -35,9 +35,11 @@ def contact_sheet(films: Sequence[tuple[FilmResult, FilmPicture]], classes: Sequ
         left = MARGIN + number % columns * (TILE + MARGIN)
         top = LEGEND + MARGIN + number // columns * (TILE + CAPTION + MARGIN)
         sheet.paste(Image.fromarray(draw_overlay(picture)), (left, top))
-        draw.text((left, top + TILE + 4), f"{film.id}   mean Dice {film.values['dice']['mean']:.3f}", INK, _font(15))
+        mean = f"   mean Dice {film.values['dice']['mean']:.3f}"
+        name = _shortened(draw, film.id, TILE - draw.textlength(mean, _font(15)), 15)
+        draw.text((left, top + TILE + 4), name + mean, INK, _font(15))
         scores = "   ".join(f"{name} {film.values['dice'][name]:.3f}" for name in classes)
-        draw.text((left, top + TILE + 24), scores, MUTED, _font(13))
+        draw.text((left, top + TILE + 24), _shortened(draw, scores, TILE, 13), MUTED, _font(13))
     sink = io.BytesIO()
     sheet.save(sink, "PNG", optimize=True)
     return sink.getvalue()
@@ -61,6 +63,16 @@ def _legend(draw: ImageDraw.ImageDraw, classes: Sequence[str], title: str) -> No
         draw.line([(left, 22), (left + 18, 22)], colour, 3)
         draw.text((left + 24, 14), name, MUTED, _font(13))
         left += 24 + int(draw.textlength(name, _font(13))) + 18
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
+    """Text that fits into a width, without its middle where it is longer: the ids of DICOM films end differently."""
+    kept = len(text)
+    shown = text
+    while draw.textlength(shown, _font(size)) > width and kept > 2:
+        kept -= 1
+        shown = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+    return shown
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -63,5 +63,7 @@ def left_out(summary: Mapping[str, Any], structures: Sequence[str]) -> list[str]
     for name, missing in summary["undefined"].items():
         counts = ", ".join(f"{missing[structure]} of {structure}" for structure in structures if structure in missing)
         if counts:
-            sentences.append(f"{title(name, summary)} is undefined where one mask is empty: {counts} left out")
+            sentences.append(
+                f"{title(name, summary)} is undefined where the true or the found mask is empty: {counts} left out"
+            )
     return sentences

@@ -12,8 +12,9 @@ pixel centres, in the unit of the spacing (1: pixels).
   the other surface (Nikolov 2018, arXiv 1809.04430, "DeepMind"); as in MONAI each surface pixel counts alike, where
   the paper weighs it by the length of the outline in it.
 
-Where both masks are empty each distance is 0 and the surface Dice 1; where one is, a distance is not defined, NaN, and
-the surface Dice is 0.
+Where a mask is empty there is nothing to measure a distance to: it is NaN, also where both are, so that films without
+a lesion do not make the outlines of the others look better. The surface Dice is 1 where both are empty, and 0 where
+one is.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class SurfaceDistances:
     def hd95(self) -> float:
         """95th percentile Hausdorff distance."""
         if self._empty:
-            return self._undefined
+            return float("nan")
         return float(max(np.percentile(self.of_prediction, 95), np.percentile(self.of_truth, 95)))
 
     @property
     def assd(self) -> float:
         """Average symmetric surface distance."""
         if self._empty:
-            return self._undefined
+            return float("nan")
         return float((self.of_prediction.sum() + self.of_truth.sum()) / (self.of_prediction.size + self.of_truth.size))
 
     def dice(self, tolerance: float) -> float:
@@ -67,10 +68,6 @@ class SurfaceDistances:
     @property
     def _empty(self) -> bool:
         return self.of_prediction.size == 0 or self.of_truth.size == 0
-
-    @property
-    def _undefined(self) -> float:
-        return 0.0 if self.of_prediction.size == self.of_truth.size else float("nan")
 
 
 def surface_distances(

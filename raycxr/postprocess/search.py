@@ -106,7 +106,7 @@ class RuleSearch:
         self.images.append(np.float32(0) if image_probability is None else np.float32(image_probability))
 
     def result(self) -> FoundRule:
-        """The best rule of the grid; the one before where none is better.
+        """The best rule of the grid; the one before where none is better, or where no film shows the structure.
 
         Of equally good ones the one nearest to the mean of all of them, counted in steps of the grid, so that films
         that differ a little do not leave the good range; of equally near ones the strictest, by gate, top, area and
@@ -122,7 +122,7 @@ class RuleSearch:
         empty = float(np.mean([positives == 0 for _, positives in self.pixels]))
         before = float(self._scores(self.configured).item())
         scores = self._scores(self.candidates)
-        if scores.max() <= before + TIE:
+        if scores.max() <= before + TIE or empty == 1:
             return FoundRule(self.rule, before, before, empty)
         tied = np.argwhere(scores >= scores.max() - TIE)
         distances = np.square(tied - tied.mean(axis=0)).sum(axis=1)

@@ -46,9 +46,9 @@ def start_record(
     Raises
     ------
     TrainingError
-        The run exists.
+        The run exists, and is more than an attempt that ended before its first epoch.
     """
-    if (run / RECORD).exists():
+    if (run / RECORD).exists() and not _ended_at_once(run):
         raise TrainingError(f"run {run} exists", f"choose another train.name, or continue it with --resume {run.name}")
     record = {
         "run": run.name,
@@ -141,6 +141,11 @@ def write_history(run: Location, entries: list[dict[str, Any]]) -> None:
 def now() -> str:
     """Time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _ended_at_once(run: Location) -> bool:
+    """Whether there is nothing to keep of a run: it ended, and has no epoch."""
+    return read_record(run)["status"] in ("failed", "interrupted") and not read_history(run)
 
 
 def _finish(run: Location, record: dict[str, Any], status: str, reason: str | None) -> None:

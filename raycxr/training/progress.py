@@ -99,7 +99,7 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     validation = entry["validation"]
     dice = " ".join(f"{name} {value:.3f}" for name, value in validation["dice"].items() if name != "mean")
     presence = [f"{title} {validation[name]['mean']:.3f}  " for name, title in PRESENCE.items() if name in validation]
-    width = len(str(epochs))
+    width, speed = len(str(epochs)), entry["images_per_second"]
     head = (
         f"mean of the weights of the last {entry['swa_epochs']} epochs"
         if "swa_epochs" in entry
@@ -108,5 +108,5 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     return (
         f"{head}  validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
         f"{''.join(presence)}"
-        f"{entry['images_per_second']:.0f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
+        f"{speed:.{0 if speed >= 10 else 1}f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
     )

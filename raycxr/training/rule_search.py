@@ -97,4 +97,7 @@ def _line(found: list[FoundRule], target: TargetKind) -> str:
         sum(getattr(rule, name) for rule in found) / len(found) for name in ("before", "after", "empty")
     )
     rules = "; ".join(f"{name}: {rule.rule}" for name, rule in zip(target.classes, found, strict=True))
-    return f"decision rule: validation Dice {before:.4f} -> {after:.4f} (empty masks {empty:.4f}), {rules}"
+    if empty == 1:
+        return f"decision rule: as configured, no validation film shows {' or '.join(target.classes)}: {rules}"
+    doubt = ", no better than empty masks" if after <= empty else ""
+    return f"decision rule: validation Dice {before:.4f} -> {after:.4f} (empty masks {empty:.4f}){doubt}, {rules}"
