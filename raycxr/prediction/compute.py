@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,24 @@ def choose_compute(section: TrainSection, device: torch.device) -> Compute:
         "fp32": None,
     }[section.precision]
     return Compute(device, dtype, section.channels_last)
+
+
+def compute_of_trained(section: TrainSection, device: torch.device) -> Compute:
+    """Follow the precision of a finished training, except fp16 on a CPU, which cannot compute in it."""
+    if section.precision == "fp16" and device.type == "cpu":
+        section = section.model_copy(update={"precision": "auto"})
+    return choose_compute(section, device)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Within the body, convolve float32 in float32 on GPUs, too, not in TF32, whose mantissa has 10 bits."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -12,7 +12,7 @@ from raycxr.errors import ConfigurationError, DataError
 from raycxr.models.choices import size_divisor, smallest_size
 from raycxr.models.image_head import split_output
 from raycxr.prediction.bundle import load_model
-from raycxr.prediction.compute import Compute, choose_compute
+from raycxr.prediction.compute import compute_of_trained
 from raycxr.prediction.sides import mirrored_order
 from raycxr.prediction.target import TargetKind, normalise
 from raycxr.prediction.view import View, make_views
@@ -152,7 +152,7 @@ class _Member:
             self.class_order = mirrored_order(self.target.classes)
         background = self.target.channels - len(self.target.classes)
         self.channel_order = [*range(background), *(background + position for position in self.class_order)]
-        self.compute = _compute(network.bundle, device)
+        self.compute = compute_of_trained(config.train, device)
         self.model = self.compute.place(network.model.eval())
 
     def predict(self, films: Tensor, view: View) -> Prediction:
@@ -193,14 +193,6 @@ class _Mean:
     def value(self) -> Tensor:
         assert self.total is not None
         return self.total if self.count == 1 else self.total.div_(self.count)
-
-
-def _compute(bundle: Bundle, device: torch.device) -> Compute:
-    """The precision of the training, except fp16 on a CPU, which cannot compute in it."""
-    section = bundle.config.train
-    if section.precision == "fp16" and device.type == "cpu":
-        section = section.model_copy(update={"precision": "auto"})
-    return choose_compute(section, device)
 
 
 def _check_alike(one: Network, other: Network) -> None:
