@@ -17,7 +17,7 @@ class LungsSettings(Section):
         "crop", description="crop: the square around the lungs, enlarged; mask: black outside of them"
     )
     margin: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.05, description="kept around the lungs: crop, share of the square's side; mask, share of the film's side"
+        0.05, description="kept around the lungs: crop, share of their longer side; mask, share of the film's"
     )
 
 
