@@ -85,7 +85,7 @@ def evaluate(
     evaluations = []
     for uri in asked:
         with FilmProgress("evaluate") as progress:
-            evaluations.append(evaluate_predictor(predictor, uri, split, section, progress))
+            evaluations.append(evaluate_predictor(predictor, uri, split, section, tell, progress))
     summaries = [summarise(evaluation, section.bootstrap) for evaluation in evaluations]
     if out is not None:
         files = write_evaluation(Location(out), evaluations, summaries, predictor)

@@ -29,6 +29,14 @@ class IntensitySection(Section):
             raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         return self
 
+    @property
+    def title(self) -> str:
+        """The rule in a few words."""
+        if self.rule == "keep":
+            return "keep" if self.high is None else f"keep, white at {self.high:g}"
+        low, high = (0.5 if self.low is None else self.low), (99.5 if self.high is None else self.high)
+        return f"{self.rule} {low:g} to {high:g}"
+
 
 class IngestSection(Section):
     """Raw films in, verified shards out."""

@@ -21,6 +21,7 @@ from raycxr.metrics.film_score import film_scores
 from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.prediction.decision import shared_rules
 from raycxr.prediction.films import PredictedFilm, predict_films
+from raycxr.prediction.grey_levels import tell_other_grey_levels
 from raycxr.prediction.predictor import Predictor
 from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import Bundle
@@ -84,6 +85,7 @@ def evaluate_predictor(
     dataset: str | None,
     split: str,
     section: EvaluateSection,
+    tell: Callable[[str], None],
     progress: Callable[[int, int], object],
 ) -> Evaluation:
     """Predict every annotated film of a split and compare it with its masks.
@@ -98,6 +100,8 @@ def evaluate_predictor(
         train, validation, test, or all.
     section : EvaluateSection
         Settings, as a rule those of the first network's bundle.
+    tell : callable
+        Says in one line that the films have other grey levels than those of the training.
     progress : callable
         Called with the number of films done, and of all.
 
@@ -124,6 +128,7 @@ def evaluate_predictor(
             f"{splits.location} has none of the model's classes {', '.join(target.classes)}",
             f"it has {', '.join(splits.manifest.classes)}: name them alike in ingest.classes",
         )
+    tell_other_grey_levels(predictor.bundles, splits, tell)
     rules = shared_rules(predictor.bundles)
     measure = _Measure(splits, target, classes, rules, config.dataset.precedence, section)
     tolerance = section.surface_tolerance_mm

@@ -11,7 +11,7 @@ from raycxr.number_text import byte_size, count, percent, percent_of
 from raycxr.report.chart import area_chart
 from raycxr.report.film_count import FilmCount
 from raycxr.report.inspection import Inspection
-from raycxr.report.inspection_text import area_range, intensity_text, originals_text
+from raycxr.report.inspection_text import area_range, originals_text
 from raycxr.report.tile import colour
 
 _REJECT_EXAMPLES = 3
@@ -100,7 +100,7 @@ def provenance(inspection: Inspection) -> str:
         "original films": originals_text(inspection),
         "decoder": manifest.decoder,
         "structures": ", ".join(merged) or ", ".join(manifest.classes),
-        "intensity rule": intensity_text(inspection),
+        "intensity rule": inspection.manifest.intensity.title,
         "geometry": f"fitted into {size} x {size}, aspect kept, black beside the film",
         "split rule": ", ".join([manifest.split.rule, *rule]),
         "stored as": f"{count(len(manifest.shards), 'shard')} of {manifest.codec}, {byte_size(inspection.bytes)}",

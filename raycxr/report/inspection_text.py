@@ -80,7 +80,7 @@ def inspection_text(inspection: Inspection) -> str:
                   f"{inspection.whole.images - inspection.whole.annotated:,} without"),
         ("source", f"{manifest.source}, decoded by {manifest.decoder}"),
         ("originals", originals_text(inspection)),
-        ("stored", f"{size} x {size}, {intensity_text(inspection)}, {manifest.codec}, "
+        ("stored", f"{size} x {size}, {manifest.intensity.title}, {manifest.codec}, "
                    f"{count(len(manifest.shards), 'shard')}, {byte_size(inspection.bytes)}"),
         ("duplicates", duplicates_text(inspection)),
         ("intensity", f"mean {grey.mean:.0f}, 5 to 95 % of the pixels {grey.percentile(5)} to {grey.percentile(95)}, "
@@ -107,15 +107,6 @@ def originals_text(inspection: Inspection) -> str:
     told = f"{low:.4g} mm" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g} mm"
     missing = inspection.whole.images - len(spacings)
     return f"{text} pixels of {told}" + (f", unknown in {missing:,}" if missing else "")
-
-
-def intensity_text(inspection: Inspection) -> str:
-    """Intensity rule in a few words."""
-    rule = inspection.manifest.intensity
-    if rule.rule == "keep":
-        return "keep" if rule.high is None else f"keep, white at {rule.high:g}"
-    low, high = (0.5 if rule.low is None else rule.low), (99.5 if rule.high is None else rule.high)
-    return f"{rule.rule} {low:g} to {high:g}"
 
 
 def duplicates_text(inspection: Inspection) -> str:

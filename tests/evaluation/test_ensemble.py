@@ -54,7 +54,7 @@ def bundles(phantom_config: Path, tmp_path_factory: pytest.TempPathFactory) -> l
 def evaluate(bundles: list[Location], *test_time: str, split: str = "test") -> Evaluation:
     section = EvaluateSection(resolution="dataset", surface_distances=False)
     predictor = load_predictor(bundles, test_time, torch.device("cpu"))
-    return evaluate_predictor(predictor, None, split, section, lambda done, total: None)
+    return evaluate_predictor(predictor, None, split, section, print, lambda done, total: None)
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def random_bundle(path: Path, tmp_path_factory: pytest.TempPathFactory, target_n
 
 def evaluate(bundle: Location, split: str = "test", dataset: str | None = None, **settings: object) -> Evaluation:
     section = EvaluateSection.model_validate(settings)
-    return evaluate_predictor(load_predictor([bundle]), dataset, split, section, lambda done, total: None)
+    return evaluate_predictor(load_predictor([bundle]), dataset, split, section, print, lambda done, total: None)
 
 
 def test_original_masks_are_the_files(phantom_config: Path, phantoms: Path) -> None:
@@ -193,6 +194,21 @@ def test_a_bundle_loads_to_the_same_network(bundle: Location) -> None:
     again, _, _ = load_model(bundle)
     film = torch.rand(1, 1, 32, 32)
     assert torch.equal(model(film), again(film))
+
+
+def test_other_grey_levels_are_told_in_one_line(bundle: Location, phantom_config: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(phantom_config.parent / "data", tmp_path / "data"))
+    predictor = load_predictor([bundle, bundle], ())
+    section = EvaluateSection(resolution="dataset", surface_distances=False)
+    told: list[str] = []
+    evaluate_predictor(predictor, str(data), "test", section, told.append, lambda done, total: None)
+    assert told == []
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["intensity"] = {"rule": "keep", "low": None, "high": 4095}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    evaluate_predictor(predictor, str(data), "test", section, told.append, lambda done, total: None)
+    assert len(told) == 1
+    assert f"{data} was ingested with keep, white at 4095, {bundle} was trained on percentile 0.5 to 99.5" in told[0]
 
 
 def test_what_cannot_be_evaluated(bundle: Location, phantom_config: Path, tmp_path: Path) -> None:

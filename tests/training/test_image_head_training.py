@@ -103,7 +103,11 @@ def test_from_the_configuration_to_the_evaluation(phantom_config: Path, tmp_path
     assert image_logits.shape == (2, 3)
     section = EvaluateSection(surface_distances=False, resolution="dataset")
     assert (
-        len(evaluate_predictor(load_predictor([run / BEST]), None, "test", section, lambda done, total: None).films)
+        len(
+            evaluate_predictor(
+                load_predictor([run / BEST]), None, "test", section, print, lambda done, total: None
+            ).films
+        )
         == 4
     )
 

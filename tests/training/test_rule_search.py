@@ -46,7 +46,7 @@ def validation_dice(run: Path, test_time: tuple[str, ...] | None = None) -> dict
     """Dice of the bundle on the validation films at the size of the data set, with its own views where none is said."""
     section = EvaluateSection(resolution="dataset", surface_distances=False)
     evaluation = evaluate_predictor(
-        load_predictor([Location(run / BEST)], test_time), None, "validation", section, lambda done, total: None
+        load_predictor([Location(run / BEST)], test_time), None, "validation", section, print, lambda done, total: None
     )
     return {
         name: float(np.mean([film.values["dice"][name] for film in evaluation.films])) for name in evaluation.classes
@@ -120,7 +120,7 @@ def test_areas_are_shares_of_the_film_without_its_padding(phantom_config: Path, 
     assert found["after"]["lungs"] == pytest.approx(validation_dice(tmp_path / "run")["lungs"], abs=1e-9)
     section = EvaluateSection(resolution="dataset", surface_distances=False, overlays=8)
     evaluation = evaluate_predictor(
-        load_predictor([Location(tmp_path / "run" / BEST)]), None, "all", section, lambda done, total: None
+        load_predictor([Location(tmp_path / "run" / BEST)]), None, "all", section, print, lambda done, total: None
     )
     assert len(evaluation.worst) == 8
     for _, film in evaluation.worst:
