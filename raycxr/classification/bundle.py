@@ -13,6 +13,7 @@ from raycxr.classification.encoder import feature_maps, rebuild_encoder
 from raycxr.classification.labels import LabelledFilms
 from raycxr.classification.lungs import LungFinder, rebuild_lung_finder
 from raycxr.classification.network import Classifier, build_head
+from raycxr.classification.seen import seen_text
 from raycxr.classification.summary import TITLES, chance_accuracy, classifier_title
 from raycxr.config.load import to_yaml
 from raycxr.config.sections import Config
@@ -60,8 +61,8 @@ def save_classifier(
     Parameters
     ----------
     metrics : mapping
-        `epoch` and `epochs` of the model that is kept; `metrics`, `intervals`, `images`, `positive` and `folds` of
-        the films tested.
+        `epoch` and `epochs` of the model that is kept; `metrics`, `intervals`, `images`, `positive`, `folds` and
+        `seen_in_training` of the films tested.
     config : Config
         Its section `model` is the network that the encoder was taken from, where it came from a bundle.
     """
@@ -129,6 +130,8 @@ def model_card(metrics: Mapping[str, Any], config: Config, films: LabelledFilms)
     used = "" if section.lungs is None else f", each reduced to its lungs ({section.lungs.use})"
     trained = "frozen" if section.frozen else "trained as well"
     folds = ", ".join(fold["name"] for fold in metrics["folds"])
+    told = seen_text(metrics["seen_in_training"], len(films))
+    seen = f"{told} " if told else ""
     return f"""# {classifier_title(config)} for chest radiographs
 
 Tells {section.label} in frontal chest radiographs of {films.size} x {films.size} pixels, displayed as usual (lungs \
@@ -145,7 +148,7 @@ chosen by the loss on {section.validation_fraction:.0%} of them.
 
 The figures are those of models of the same configuration, each tested on the films that it was not trained on \
 ({folds}), threshold {section.threshold:g}; always saying what more films are is right in \
-{chance_accuracy(metrics):.1%}. The model in this bundle has seen all of these films: measure it on others.
+{chance_accuracy(metrics):.1%}. {seen}The model in this bundle has seen all of these films: measure it on others.
 
 `model.safetensors` holds the weights, `config.yaml` the whole configuration, `postprocess.json` label, threshold and \
 the grey-level rule, `metrics.json` the figures, also by fold, `bundle.json` the sha256 of each file. Made by raycxr, \

@@ -18,6 +18,8 @@ from raycxr.models.classic_unet import ClassicUnet
 from raycxr.models.inverted_net import InvertedNet
 from raycxr.models.res_unet import ResUnet
 from raycxr.models.smp_encoder import build_with_encoder
+from raycxr.prediction.bundle import load_model
+from raycxr.runs.bundle import Bundle, find_bundle
 
 _NO_FEATURES = "choose a bundle of another network, or name classify.encoder"
 
@@ -33,6 +35,24 @@ class DeepestMaps(nn.Module):
         """Return maps (B, C, h, w) of films (B, 1, H, W)."""
         maps: Tensor = self.encoder(image)[-1]
         return maps
+
+
+def load_encoder(section: ClassifySection) -> tuple[nn.Module, Bundle | None]:
+    """Return the encoder of a configuration with its first weights, and the bundle that it was taken out of.
+
+    Whether the encoder was frozen in the run of that bundle does not matter: `classify.frozen` decides.
+
+    Raises
+    ------
+    ConfigurationError
+        As `build_encoder` and `encoder_of`.
+    DataError
+        There is no bundle, or it is damaged.
+    """
+    if section.bundle is None:
+        return build_encoder(section, section.encoder_weights), None
+    network, _, bundle = load_model(find_bundle(section.bundle), trainable=True)
+    return encoder_of(network, bundle.config.model), bundle
 
 
 def build_encoder(section: ClassifySection, encoder_weights: str | None) -> nn.Module:
@@ -101,7 +121,8 @@ def rebuild_encoder(section: ClassifySection, settings: ModelSection) -> nn.Modu
     """Return the encoder of a saved classifier with random weights; `settings` is the network it was taken from."""
     if section.bundle is None:
         return build_encoder(section, None)
-    plain = settings.model_copy(update={"encoder_weights": None})
+    # Whether it is trained is told by the classifier, as in `load_encoder`.
+    plain = settings.model_copy(update={"encoder_weights": None, "freeze_encoder": False})
     return encoder_of(build_model(plain, 1, 1), settings)
 
 

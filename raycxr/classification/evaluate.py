@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,27 @@ from numpy.typing import NDArray
 from raycxr.classification.bundle import LoadedClassifier, load_classifier
 from raycxr.classification.films import Progress, ReducedFilms, find_lungs, in_order
 from raycxr.classification.labels import LabelledFilms, labelled_films
-from raycxr.classification.summary import figures_of, figures_text, film_table
+from raycxr.classification.page import evaluation_page
+from raycxr.classification.seen import ENCODER, LUNGS, films_seen
+from raycxr.classification.summary import FILMS, REPORT, SUMMARY, figures_of, figures_text, film_table
 from raycxr.dataset.films import open_splits, shard_paths
 from raycxr.dataset.split import SPLITS
-from raycxr.errors import DataError, UsageError
-from raycxr.prediction.compute import Compute, choose_compute
+from raycxr.errors import DataError, RaycxrError, UsageError
+from raycxr.json_document import to_json
+from raycxr.prediction.compute import Compute, compute_of_trained, full_float32
+from raycxr.prediction.grey_levels import tell_other_grey_levels
 from raycxr.prediction.target import normalise
+from raycxr.runs.bundle import find_bundle, read_bundle
 from raycxr.storage.location import Location
 
 
 def evaluate_classifier(
-    location: Location, dataset: str | None, split: str, out: Location | None, progress: Progress
+    location: Location,
+    dataset: str | None,
+    split: str,
+    out: Location | None,
+    tell: Callable[[str], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Figures of a classifier on the labelled films of a split.
 
@@ -32,12 +43,15 @@ def evaluate_classifier(
     split : str
         train, validation, test, or all.
     out : Location or None
-        Folder to which `films.csv` is written.
+        Folder to which `films.csv`, `summary.json` and `report.html` are written.
+    tell : callable
+        Says in one line that the films have other grey levels than those of the training.
 
     Returns
     -------
     dict
-        `dataset`, `dataset_id`, `split`, `images`, `positive`, `metrics` and `intervals` (name -> label and `mean`).
+        `dataset`, `dataset_id`, `split`, `images`, `positive`, `metrics` and `intervals` (name -> label and `mean`),
+        and `seen_in_training`, see `seen.py`.
 
     Raises
     ------
@@ -62,15 +76,20 @@ def evaluate_classifier(
             f"{splits.location} holds films of {films.size} pixels, the model was trained at {classifier.bundle.size}",
             f"ingest the films with ingest.size={classifier.bundle.size}",
         )
+    tell_other_grey_levels([classifier.bundle], splits, tell)
     probabilities = classify_films(classifier, films, progress)
-    if out is not None:
-        (out / "films.csv").write_text(film_table(films, [split] * len(films), probabilities))
-    return {
+    result = {
         "dataset": splits.location.uri,
         "dataset_id": splits.manifest.id,
         "split": split,
         **figures_of(films, probabilities, classifier.threshold, config.evaluate.bootstrap),
+        "seen_in_training": _seen_by_parts(classifier, films),
     }
+    if out is not None:
+        (out / FILMS).write_text(film_table(films, [split] * len(films), probabilities))
+        (out / SUMMARY).write_text(to_json({"bundle": location.uri, "results": [result]}))
+        (out / REPORT).write_text(evaluation_page(config, films, probabilities, result, location))
+    return result
 
 
 @torch.no_grad()
@@ -81,7 +100,7 @@ def classify_films(classifier: LoadedClassifier, films: LabelledFilms, progress:
     assert section is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plain = Compute(device, None, config.train.channels_last)
-    compute = plain if section.frozen else choose_compute(config.train, device)
+    compute = plain if section.frozen else compute_of_trained(config.train, device)
     paths, batch_size = shard_paths(films.splits, config.dataset.cache), config.evaluate.batch_size
     lungs = None
     if classifier.finder is not None:
@@ -90,7 +109,8 @@ def classify_films(classifier: LoadedClassifier, films: LabelledFilms, progress:
     parts: list[NDArray[np.float64]] = []
     reduced = ReducedFilms(films.rows, paths, None, lungs, section.lungs)
     for batch in in_order(reduced, batch_size, compute):
-        with compute.autocast():
+        # As the features that a frozen encoder's head was trained on; see `frozen_features`.
+        with full_float32() if section.frozen else compute.autocast():
             logits = model(normalise(batch.images.to(compute.device)))
         parts.append(logits.float().sigmoid().double().cpu().numpy())
         progress(sum(map(len, parts)), len(films))
@@ -100,6 +120,21 @@ def classify_films(classifier: LoadedClassifier, films: LabelledFilms, progress:
 def evaluation_text(results: list[dict[str, Any]]) -> str:
     """Table for the terminal."""
     return figures_text([(f"{result['dataset']} {result['split']}", result) for result in results])
+
+
+def _seen_by_parts(classifier: LoadedClassifier, films: LabelledFilms) -> dict[str, int | None]:
+    """Films that the encoder and the lung finder were trained on, as far as their own bundles are still there."""
+    section = classifier.bundle.config.classify
+    assert section is not None
+    uris = {ENCODER: section.bundle, LUNGS: None if section.lungs is None else section.lungs.bundle}
+    seen: dict[str, int | None] = {}
+    for part, uri in uris.items():
+        if uri is not None:
+            try:
+                seen[part] = films_seen(read_bundle(find_bundle(uri)), films, encoder_alone=part == ENCODER)
+            except RaycxrError:
+                seen[part] = None
+    return seen
 
 
 def _seen(location: Location) -> str:

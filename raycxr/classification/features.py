@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from raycxr.classification.encoder import weights_sha256
@@ -22,7 +25,7 @@ from raycxr.config.sections import Config
 from raycxr.dataset.cache import cache_folder
 from raycxr.dataset.films import shard_paths
 from raycxr.errors import StorageError
-from raycxr.prediction.compute import Compute
+from raycxr.prediction.compute import Compute, full_float32
 from raycxr.prediction.target import normalise
 
 
@@ -41,12 +44,18 @@ def frozen_features(
     finder: LungFinder | None,
     config: Config,
     compute: Compute,
+    tell: Callable[[str], None],
     progress: Progress,
 ) -> Features:
     """Features of all films (`maps` maps each), from the cache where the same ones were computed before.
 
-    They are computed in float32 on every machine, so that the same film always has the same features. The cache lies
-    in ``features/`` beside the shards'; deleting it is always safe.
+    They are computed in float32, on GPUs without TF32, so that those of one film differ between machines by what
+    float32 rounds and no more. The cache lies in ``features/`` beside the shards'; deleting it is always safe.
+
+    Parameters
+    ----------
+    tell : callable
+        Says in one line that a damaged file of the cache is made anew.
 
     Raises
     ------
@@ -58,7 +67,10 @@ def frozen_features(
     folder = cache_folder(config.dataset.cache) / "features"
     place = folder / f"{features_key(encoder, maps, films, finder, settings)}.safetensors"
     if place.exists():
-        return Features(load_file(place)["features"], cached=True)
+        known = _read(place, (len(films), 2 * maps))
+        if known is not None:
+            return Features(known, cached=True)
+        tell(f"{place} is damaged: the features are computed again")
     paths = shard_paths(films.splits, config.dataset.cache)
     batch_size = config.evaluate.batch_size
     lungs = None
@@ -79,6 +91,8 @@ def features_key(
     (one that ends early holds the weights of all stages).
     """
     told = {
+        # Counted up where the same films and weights come to have other features.
+        "version": 2,
         "dataset": films.splits.manifest.id,
         "size": films.size,
         "films": [row["id"] for row in films.rows],
@@ -95,18 +109,31 @@ def _compute(encoder: nn.Module, films: ReducedFilms, batch_size: int, compute: 
     placed = compute.place(encoder).eval()
     parts: list[Tensor] = []
     for batch in in_order(films, batch_size, compute):
-        parts.append(pool_both(placed(normalise(batch.images.to(compute.device)))).cpu())
+        with full_float32():
+            parts.append(pool_both(placed(normalise(batch.images.to(compute.device)))).cpu())
         progress(sum(map(len, parts)), len(films))
     return torch.cat(parts)
+
+
+def _read(place: Path, shape: tuple[int, int]) -> Tensor | None:
+    """Features out of the cache; None where the file is damaged."""
+    try:
+        values = load_file(place)["features"]
+    except (SafetensorError, OSError, KeyError):
+        return None
+    return values if tuple(values.shape) == shape else None
 
 
 def _keep(values: Tensor, place: Path) -> None:
     partial = place.with_suffix(f".{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"features": values.contiguous()}, partial)
+        # Not save_file, whose errors do not say in a word what the disk lacks.
+        partial.write_bytes(save({"features": values.contiguous()}))
         partial.replace(place)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise StorageError(
             f"cannot write the cache of features {place.parent}: {error.strerror}",
             "set dataset.cache or RAYCXR_CACHE to a folder with room",

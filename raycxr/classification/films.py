@@ -15,7 +15,7 @@ from raycxr.config.classify import LungsSettings
 from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.films import Batch, Films
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
-from raycxr.prediction.compute import Compute
+from raycxr.prediction.compute import Compute, full_float32
 
 Progress = Callable[[int, int], object]
 
@@ -71,11 +71,14 @@ def find_lungs(
     compute: Compute,
     progress: Progress,
 ) -> NDArray[np.uint8]:
-    """Lungs of every film, as packed bits (N, H, W / 8)."""
+    """Lungs of every film, as packed bits (N, H, W / 8), found in float32: they are a part of the features."""
     compute.place(finder.network)
     packed: list[NDArray[np.uint8]] = []
     for batch in in_order(Films(rows, paths, None), batch_size, compute):
-        found = finder.find(batch.images.to(compute.device)).cpu().numpy()
+        first = sum(map(len, packed))
+        sizes = [(row["height"], row["width"]) for row in rows[first : first + len(batch)]]
+        with full_float32():
+            found = finder.find(batch.images.to(compute.device), sizes)
         packed.append(np.packbits([two_largest(film) for film in found], axis=2))
         progress(sum(map(len, packed)), len(rows))
     return np.concatenate(packed)

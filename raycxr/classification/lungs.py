@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -21,43 +21,63 @@ from raycxr.models.image_head import split_output
 from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.prediction.bundle import load_model
 from raycxr.prediction.target import TargetKind, normalise, target_kind
-from raycxr.runs.bundle import find_bundle
-from raycxr.xray.resize import resize_image
+from raycxr.runs.bundle import Bundle, find_bundle
+from raycxr.xray.resize import fit_inside, resize_image
+
+# What a name may say of a lung besides; a lung nodule is no lung.
+_OF_LUNGS = {"lung", "lungs", "left", "right", "both", "field", "fields"}
 
 
-@dataclass(frozen=True)
 class LungFinder:
     """A segmentation network and how its output is read.
 
-    Attributes
+    Parameters
     ----------
-    document : dict
+    network : nn.Module
+    target : TargetKind
+    document : mapping
         What a classifier's bundle says of it, to build it again: `model`, `dataset`, `classes`, `rules`.
     """
 
-    network: nn.Module
-    target: TargetKind
-    document: dict[str, Any]
+    def __init__(self, network: nn.Module, target: TargetKind, document: Mapping[str, Any]) -> None:
+        self.network, self.target, self.document = network, target, dict(document)
+        self.lungs = [number for number, name in enumerate(target.classes) if is_lung(name)]
+        # Whether there are lungs at all is no question here.
+        self.rules = [
+            DecisionRule.model_validate(self.document["rules"][name] | {"image_threshold": None})
+            for name in target.classes
+        ]
 
     @torch.no_grad()
-    def find(self, images: Tensor) -> Tensor:
-        """Whether a pixel lies in a lung, (B, H, W) bool, of films (B, H, W) on the network's device."""
+    def find(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Whether a pixel lies in a lung, (B, S, S), nowhere in the padding.
+
+        Parameters
+        ----------
+        images : Tensor
+            Films (B, S, S) in their squares, on the network's device.
+        sizes : sequence of (int, int)
+            Height and width of each original film, which tell where it lies in its square.
+        """
         logits, _ = split_output(self.network(normalise(images)))
-        lungs = [number for number, name in enumerate(self.target.classes) if "lung" in name]
-        # Whether there are lungs at all is no question here.
-        rules = [
-            DecisionRule.model_validate(self.document["rules"][name] | {"image_threshold": None})
-            for name in self.target.classes
-        ]
-        found = [
-            apply_rules(rules, probabilities)[lungs].any(axis=0)
-            for probabilities in self.target.activate(logits).cpu().numpy()
-        ]
-        return torch.from_numpy(np.stack(found)).to(images.device)
+        found = np.zeros(tuple(images.shape), bool)
+        for film, (height, width), probabilities in zip(
+            found, sizes, self.target.activate(logits).cpu().numpy(), strict=True
+        ):
+            # The areas of a rule are shares of the film, so it must not see the padding.
+            inside = fit_inside(height, width, images.shape[-1]).slices
+            film[inside] = apply_rules(self.rules, probabilities[:, *inside])[self.lungs].any(axis=0)
+        return found
 
 
-def load_lung_finder(settings: LungsSettings, size: int) -> LungFinder:
-    """Lung finder of a run or bundle, on the CPU.
+def is_lung(name: str) -> bool:
+    """Whether a class is lungs or one of them, such as `lungs`, `left lung` or `lung_fields`, and nothing else."""
+    words = set(re.findall("[a-z]+", name.lower()))
+    return not words.isdisjoint({"lung", "lungs"}) and words <= _OF_LUNGS
+
+
+def load_lung_finder(settings: LungsSettings, size: int) -> tuple[LungFinder, Bundle]:
+    """Lung finder of a run or bundle, on the CPU, and that bundle.
 
     Raises
     ------
@@ -67,10 +87,10 @@ def load_lung_finder(settings: LungsSettings, size: int) -> LungFinder:
         There is no bundle.
     """
     model, target, bundle = load_model(find_bundle(settings.bundle))
-    if not any("lung" in name for name in bundle.classes):
+    if not any(map(is_lung, bundle.classes)):
         raise ConfigurationError(
             f"classify.lungs.bundle = {settings.bundle!r} segments {', '.join(bundle.classes)}, no lungs",
-            "name a bundle with a class whose name holds 'lung'",
+            "name a bundle with a class such as lungs, left lung or lung field, with no other words in its name",
         )
     if bundle.size != size:
         raise ConfigurationError(
@@ -86,7 +106,7 @@ def load_lung_finder(settings: LungsSettings, size: int) -> LungFinder:
             name: rule.model_dump(exclude_none=True) for name, rule in zip(bundle.classes, bundle.rules, strict=True)
         },
     }
-    return LungFinder(model, target, document)
+    return LungFinder(model, target, document), bundle
 
 
 def rebuild_lung_finder(document: Mapping[str, Any], weights: Mapping[str, Tensor]) -> LungFinder:
@@ -94,7 +114,7 @@ def rebuild_lung_finder(document: Mapping[str, Any], weights: Mapping[str, Tenso
     target = target_kind(DatasetSection.model_validate(document["dataset"]), document["classes"])
     network = build_model(ModelSection.model_validate(document["model"]), 1, target.channels, len(target.classes))
     network.load_state_dict(weights)
-    return LungFinder(network.eval(), target, dict(document))
+    return LungFinder(network.eval(), target, document)
 
 
 def two_largest(found: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycxr.classification.labels import LabelledFilms
+from raycxr.classification.seen import seen_text
 from raycxr.classification.summary import TITLES, chance_accuracy, classifier_title
 from raycxr.config.sections import Config
 from raycxr.dataset.films import Films, shard_paths
@@ -58,15 +59,57 @@ def run_page(
     probabilities : float array (N,)
         Given to each film there.
     metrics : mapping
-        `images`, `positive`, `metrics`, `intervals` and `folds`, see `raycxr.classification.run`.
+        `images`, `positive`, `metrics`, `intervals`, `folds` and `seen_in_training`, see `raycxr.classification.run`.
     run : Location
     """
+    heading = "How well it does on films it was not trained on"
+    told = (
+        "All films: the probabilities that the folds' models gave to the films each was not trained on, taken together."
+    )
+    return _page(config, films, fold_of, probabilities, metrics, f"run {run}", heading, told)
+
+
+def evaluation_page(
+    config: Config,
+    films: LabelledFilms,
+    probabilities: NDArray[np.float64],
+    result: Mapping[str, Any],
+    bundle: Location,
+) -> str:
+    """HTML of a bundle measured on another data set.
+
+    Parameters
+    ----------
+    config : Config
+        Of the bundle.
+    probabilities : float array (N,)
+        Given to each film.
+    result : mapping
+        What `raycxr.classification.evaluate.evaluate_classifier` returns.
+    bundle : Location
+    """
+    heading = f"How well it does on the films of {'all splits' if result['split'] == 'all' else result['split']}"
+    metrics = {**result, "folds": []}
+    fold_of = [result["split"]] * len(films)
+    return _page(config, films, fold_of, probabilities, metrics, f"bundle {bundle}", heading, "")
+
+
+def _page(
+    config: Config,
+    films: LabelledFilms,
+    fold_of: Sequence[str],
+    probabilities: NDArray[np.float64],
+    metrics: Mapping[str, Any],
+    model: str,
+    heading: str,
+    told: str,
+) -> str:
     section, manifest = config.classify, films.splits.manifest
     assert section is not None
     title = f"{classifier_title(config)}: {films.label}"
     about = (
         f"{count(len(films), 'film')} of {films.size} pixels, {metrics['positive']} with {films.label}; "
-        f"{films.splits.location} (content {manifest.id}); run {run}"
+        f"{films.splits.location} (content {manifest.id}); {model}"
     )
     fold = np.array(fold_of)
     parts = {
@@ -75,15 +118,15 @@ def run_page(
     }
     body = [
         f"<h1>{escape(title)}</h1><p class='about'>{escape(about)}</p>",
-        "<h2>How well it does on films it was not trained on</h2>",
+        f"<h2>{escape(heading)}</h2>",
         f"<div class='scroll'>{_table(metrics)}</div>",
-        "<p class='about'>95 % bootstrap intervals over films below each value. All films: the probabilities that the "
-        f"folds' models gave to the films each was not trained on, taken together. A film above {section.threshold:g} "
-        f"is called positive. Always saying what more films are is right in {percent(chance_accuracy(metrics))}.</p>",
+        f"<p class='about'>95 % bootstrap intervals over films below each value. {told} A film above "
+        f"{section.threshold:g} is called positive. Always saying what more films are is right in "
+        f"{percent(chance_accuracy(metrics))}. {seen_text(metrics['seen_in_training'], len(films))}</p>",
         _confusion(films, probabilities > section.threshold),
         "<div class='charts'>",
         f"<div><h2>ROC curve</h2>{roc_chart(parts, probabilities, films.labels, section.threshold)}"
-        "<p>Thick: all films; thin: each fold; dot: the threshold.</p></div>",
+        f"<p>Thick: all films; {'thin: each fold; ' if parts else ''}dot: the threshold.</p></div>",
         f"<div><h2>Calibration</h2>{calibration_chart(probabilities, films.labels)}"
         "<p>Share of positives among films given about the same probability; on the dashed line they agree. Bars: how "
         "many films.</p></div></div>",

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from raycxr.classification.bundle import save_classifier
-from raycxr.classification.encoder import build_encoder, encoder_of, feature_maps
+from raycxr.classification.encoder import feature_maps, load_encoder
 from raycxr.classification.features import frozen_features
 from raycxr.classification.films import Progress, find_lungs
 from raycxr.classification.fit import Fitted, fit, fold_seed, predict
@@ -27,22 +27,21 @@ from raycxr.classification.labels import LabelledFilms, check_both_kinds, labell
 from raycxr.classification.learner import FeatureLearner, FilmLearner, Learner
 from raycxr.classification.lungs import LungFinder, load_lung_finder
 from raycxr.classification.page import run_page
-from raycxr.classification.summary import TITLES, figures_of, film_table, part_of
-from raycxr.config.classify import ClassifySection
+from raycxr.classification.seen import ENCODER, LUNGS, Seen, films_seen
+from raycxr.classification.summary import FILMS, REPORT, TITLES, figures_of, film_table, part_of
 from raycxr.config.sections import Config
 from raycxr.dataset.films import open_splits, shard_paths
 from raycxr.errors import ConfigurationError, RaycxrError, TrainingError, UsageError
 from raycxr.json_document import to_json
 from raycxr.metrics.binary import FIGURES
-from raycxr.prediction.bundle import load_model
 from raycxr.prediction.compute import Compute, choose_compute
-from raycxr.runs.bundle import find_bundle
+from raycxr.prediction.grey_levels import tell_other_grey_levels
+from raycxr.runs.bundle import Bundle
 from raycxr.runs.record import BEST, finish_record, start_record, write_history
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.training.run import RunResult, run_name
 
-FILMS, REPORT = "films.csv", "report.html"
 # Shows the progress of work on many films while it is open; the argument says what is done.
 Show = Callable[[str], AbstractContextManager[Progress]]
 
@@ -77,9 +76,16 @@ def classify(
     folds = make_folds(films, section.validation, section.validation_fraction, seed)
     kept = whole(films, section.validation_fraction, seed)
     torch.manual_seed(seed)
-    config, encoder = _encoder(config, section)
+    bundles: dict[str, Bundle] = {}
+    encoder, bundle = load_encoder(section)
+    if bundle is not None:
+        # The classifier's own bundle tells which network the encoder belongs to.
+        config, bundles[ENCODER] = config.model_copy(update={"model": bundle.config.model}), bundle
     maps = feature_maps(encoder, films.size)
-    finder = None if section.lungs is None else load_lung_finder(section.lungs, films.size)
+    finder: LungFinder | None = None
+    if section.lungs is not None:
+        finder, bundles[LUNGS] = load_lung_finder(section.lungs, films.size)
+    seen = {part: films_seen(bundle, films, encoder_alone=part == ENCODER) for part, bundle in bundles.items()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compute = Compute(device, None, config.train.channels_last) if section.frozen else choose_compute(
         config.train, device
@@ -88,9 +94,10 @@ def classify(
     check_writable(run.parent)
     start_record(run, config, _describe(films, folds), 1)
     tell(f"run {run}: {len(films)} films of {films.size} pixels, {int(films.labels.sum())} with {section.label}")
+    tell_other_grey_levels(bundles.values(), films.splits, tell)
     try:
         learner = _learner(config, encoder, maps, films, finder, compute, tell, show)
-        result = _train(run, config, films, folds, kept, learner, finder, tell)
+        result = _train(run, config, films, folds, kept, learner, finder, seen, tell)
     except KeyboardInterrupt:
         finish_record(run, "interrupted")
         raise TrainingError(f"run {run.name} was interrupted", "start it again with another train.name") from None
@@ -115,15 +122,6 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-def _encoder(config: Config, section: ClassifySection) -> tuple[Config, torch.nn.Module]:
-    """Encoder, and the configuration with the network in it that the encoder was taken from."""
-    if section.bundle is None:
-        return config, build_encoder(section, section.encoder_weights)
-    network, _, bundle = load_model(find_bundle(section.bundle))
-    settings = bundle.config.model
-    return config.model_copy(update={"model": settings}), encoder_of(network, settings)
-
-
 def _learner(
     config: Config,
     encoder: torch.nn.Module,
@@ -138,7 +136,7 @@ def _learner(
     assert section is not None
     if section.frozen:
         with show("features") as progress:
-            features = frozen_features(encoder, maps, films, finder, config, compute, progress)
+            features = frozen_features(encoder, maps, films, finder, config, compute, tell, progress)
         told = "from the cache" if features.cached else "computed, and kept in the cache"
         tell(f"features: {len(films)} films, {maps} maps each, {told}")
         return FeatureLearner(section, encoder.cpu(), features.values, films.labels)
@@ -158,6 +156,7 @@ def _train(
     kept: Fold,
     learner: Learner,
     finder: LungFinder | None,
+    seen: Seen,
     tell: Callable[[str], None],
 ) -> RunResult:
     section = config.classify
@@ -183,6 +182,7 @@ def _train(
         "split": "out of fold",
         **figures_of(films, probabilities, section.threshold, config.evaluate.bootstrap),
         "folds": parts,
+        "seen_in_training": dict(seen),
     }
     page = run_page(config, films, fold_of, probabilities, metrics, run)
     (run / REPORT).write_text(page)

@@ -16,6 +16,8 @@ from raycxr.metrics.binary import FIGURES, binary_figures, binary_intervals
 
 # Intervals are resampled with a seed of their own, so that two evaluations of one model agree to the last digit.
 INTERVAL_SEED = 0
+# Files in the folder of a run or of an evaluation.
+FILMS, SUMMARY, REPORT = "films.csv", "summary.json", "report.html"
 TITLES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC"}
 
 

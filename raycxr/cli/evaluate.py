@@ -74,6 +74,7 @@ def evaluate(
             read_manifest(Location(dataset))
     asked: list[str | None] = [*datasets] if datasets else [None]
     if len(networks) == 1 and is_classifier(networks[0]):
+        _refuse_for_classifier({"--resolution": resolution, "--test-time": test_time})
         _evaluate_classifier(networks[0], asked, split, None if out is None else Location(out), json)
         return
     predictor = load_predictor(networks, views)
@@ -115,18 +116,33 @@ def _views(options: list[str]) -> tuple[str, ...]:
     return check_config({"evaluate": {"test_time": names}}, "--test-time").evaluate.test_time
 
 
+def _refuse_for_classifier(options: dict[str, object]) -> None:
+    """Refuse options that speak of masks or of networks averaged, rather than ignore them."""
+    from raycxr.errors import UsageError
+
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given is not None:
+        raise UsageError(f"{given} is for segmentation networks, a classifier has no use for it", f"leave {given} out")
+
+
 def _evaluate_classifier(
     bundle: Location, datasets: list[str | None], split: str, out: Location | None, json: bool
 ) -> None:
     from raycxr.classification.evaluate import evaluate_classifier, evaluation_text
+    from raycxr.classification.summary import FILMS, REPORT, SUMMARY
     from raycxr.cli.film_progress import FilmProgress
+    from raycxr.storage.check import check_writable
 
+    if out is not None:
+        check_writable(out)
     results = []
     for number, dataset in enumerate(datasets, 1):
         # Several data sets must not write over one another.
         place = out if out is None or len(datasets) == 1 else out / str(number)
         with FilmProgress("evaluate") as progress:
-            results.append(evaluate_classifier(bundle, dataset, split, place, progress))
+            results.append(evaluate_classifier(bundle, dataset, split, place, tell, progress))
+        if place is not None:
+            tell("\n".join(f"wrote {place / name}" for name in (FILMS, SUMMARY, REPORT)))
     answer({"bundle": bundle.uri, "results": results}, evaluation_text(results), json)
 
 

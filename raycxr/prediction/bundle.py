@@ -17,8 +17,13 @@ from raycxr.runs.record import STATE_FILE
 from raycxr.storage.location import Location
 
 
-def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]:
+def load_model(location: Location, trainable: bool = False) -> tuple[torch.nn.Module, TargetKind, Bundle]:
     """Network of a bundle, or of a checkpoint inside its run, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    trainable : bool
+        Leaves the encoder free to be trained where its own run froze it; what no logit depends on stays frozen.
 
     Raises
     ------
@@ -30,7 +35,8 @@ def load_model(location: Location) -> tuple[torch.nn.Module, TargetKind, Bundle]
         raise DataError(f"{location} classifies whole films, it segments nothing", "name a segmentation network")
     target = target_kind(bundle.config.dataset, bundle.classes)
     # The bundle carries all weights: those that training started from are not fetched again.
-    settings = ModelSection(**(bundle.config.model.model_dump() | {"encoder_weights": None}))
+    changes = {"encoder_weights": None} | ({"freeze_encoder": False} if trainable else {})
+    settings = ModelSection(**(bundle.config.model.model_dump() | changes))
     model = build_model(settings, 1, target.channels, len(target.classes))
     fit_weights(model, weights, location)
     return model.eval(), target, bundle

@@ -17,9 +17,8 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from raycxr.cli.main import run
 from raycxr.config.load import load_config
-from raycxr.dataset.ingest import ingest, run_here
+from raycxr.dataset.films import open_splits
 from raycxr.runs.bundle import read_bundle
-from raycxr.sources.synth_tb import write_montgomery
 from raycxr.storage.location import Location
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -52,17 +51,6 @@ def segmentation(tb_config: Path) -> Path:
     return tb_config.parent / "runs" / "lungs"
 
 
-@pytest.fixture(scope="module")
-def montgomery(tb_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another data set with the same label."""
-    folder = tmp_path_factory.mktemp("montgomery")
-    write_montgomery(Location(folder / "films"), 12, 64, 7, lambda done, total: None)
-    values = {"ingest.source": "montgomery", "ingest.images": folder / "films", "ingest.out": folder / "data"}
-    overrides = [f"{key}={value}" for key, value in values.items()]
-    ingest(load_config(tb_config, overrides), run_here, lambda done, total: None)
-    return folder / "data"
-
-
 @pytest.mark.slow
 def test_from_films_to_a_measured_bundle(
     capsys: pytest.CaptureFixture[str], tb_config: Path, montgomery: Path, tmp_path: Path
@@ -71,6 +59,7 @@ def test_from_films_to_a_measured_bundle(
     folder = tb_config.parent / "runs" / "frozen"
     assert set(trained) == {"run", "bundle", "epochs", "best_epoch", "metrics"}
     assert (trained["run"], trained["bundle"]) == (str(folder), str(folder / "best"))
+    assert "trained before" not in (folder / "report.html").read_text()
     assert "48 films, 512 maps each, computed" in told
 
     rows = list(csv.DictReader(io.StringIO((folder / "films.csv").read_text())))
@@ -122,14 +111,21 @@ def test_on_the_encoder_of_a_segmentation_and_on_its_lungs(
 ) -> None:
     # The bundle stands for itself: that of the segmentation may be gone when it is used.
     source = Path(shutil.copytree(segmentation, tmp_path / "lungs"))
+    postprocess = source / "best" / "postprocess.json"
+    postprocess.write_text(postprocess.read_text().replace('"low": null', '"low": 2.0'))
     lungs = f"classify.lungs={{bundle: {source}, use: {use}}}"
     trained, told = call(
         capsys, "train", tb_config, "classify.encoder=null", f"classify.bundle={source}", lungs,
         "classify.validation.rule=source", "classify.validation_fraction=0.3", f"train.name=on-lungs-{use}",
     )  # fmt: skip
     assert "64 maps each" in told
+    assert told.count("grey levels differ") == 1
     metrics = json.loads((Path(trained["bundle"]) / "metrics.json").read_text())
     assert [fold["name"] for fold in metrics["folds"]] == ["montgomery", "shenzhen"]
+    films = len(open_splits(load_config(tb_config)).annotated("train"))
+    assert metrics["seen_in_training"] == {"encoder": films, "lung_finder": films}
+    for file in (Path(trained["run"]) / "report.html", Path(trained["bundle"]) / "README.md"):
+        assert f"of the 48 films tested the encoder on {films}, the lung finder on {films}." in file.read_text()
     assert read_bundle(Location(trained["bundle"])).config.model.name == "classic_unet"
     shutil.rmtree(source)
     result, _ = call(capsys, "evaluate", trained["run"], montgomery, "--split", "all")

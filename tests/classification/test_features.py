@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from raycxr.classification.features import Features, frozen_features
@@ -19,6 +21,7 @@ from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
 from raycxr.config.sections import Config
 from raycxr.dataset.films import open_splits, shard_paths
+from raycxr.errors import StorageError
 from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import normalise, target_kind
 
@@ -34,9 +37,11 @@ class Counting(nn.Module):
         nn.init.constant_(self.convolution.weight, value)
         nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
         self.films = 0
+        self.tf32: set[bool] = set()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.films += len(images)
+        self.tf32.add(torch.backends.cudnn.allow_tf32)
         maps: torch.Tensor = self.convolution(images)
         return maps
 
@@ -59,11 +64,19 @@ def finder() -> LungFinder:
     return LungFinder(Bright(), target, {"rules": {"lungs": {"threshold": 0.5}}})
 
 
-def compute(opened: tuple[Config, LabelledFilms], encoder: nn.Module, lungs: LungsSettings | None = None) -> Features:
+def compute(
+    opened: tuple[Config, LabelledFilms],
+    encoder: nn.Module,
+    lungs: LungsSettings | None = None,
+    told: list[str] | None = None,
+) -> Features:
+    told = [] if told is None else told
     config, films = opened
     assert config.classify is not None
     changed = config.model_copy(update={"classify": config.classify.model_copy(update={"lungs": lungs})})
-    return frozen_features(encoder, 2, films, finder() if lungs else None, changed, CPU, lambda done, total: None)
+    return frozen_features(
+        encoder, 2, films, finder() if lungs else None, changed, CPU, told.append, lambda done, total: None
+    )
 
 
 def test_a_second_run_computes_nothing(opened: tuple[Config, LabelledFilms]) -> None:
@@ -113,3 +126,42 @@ def test_films_are_reduced_to_the_lungs_found_on_them(opened: tuple[Config, Labe
         bright = two_largest(image > 127.5)
         assert (reduced[0, position][1] == reduce_to_lungs(image, bright, "mask", 0.0)).all()
         assert (reduced[0, position][1][~bright] == 0).all()
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "other films"])
+def test_a_damaged_file_of_the_cache_is_made_anew(
+    opened: tuple[Config, LabelledFilms], tmp_path: Path, damage: str
+) -> None:
+    whole = compute(opened, Counting(0.1)).values
+    [place] = (tmp_path / "features").iterdir()
+    if damage == "other films":
+        save_file({"features": whole[:5].clone()}, place)
+    else:
+        place.write_bytes(b"" if damage == "empty" else place.read_bytes()[:-40])
+    told: list[str] = []
+    again = compute(opened, Counting(0.1), told=told)
+    assert not again.cached
+    assert torch.equal(again.values, whole)
+    assert told == [f"{place} is damaged: the features are computed again"]
+    assert compute(opened, Counting(0.1), told=told).cached
+    assert len(told) == 1
+
+
+def test_a_full_disk_is_told_in_one_line(opened: tuple[Config, LabelledFilms], tmp_path: Path) -> None:
+    compute(opened, Counting(0.1))
+    [place] = (tmp_path / "features").iterdir()
+    place.unlink()
+    # What is written beside it, before it takes its name, goes to a device without room.
+    place.with_suffix(f".{os.getpid()}").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot write the cache of features .*: No space left") as caught:
+        compute(opened, Counting(0.1))
+    assert "RAYCXR_CACHE" in caught.value.remedy
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_features_are_computed_without_tf32(opened: tuple[Config, LabelledFilms]) -> None:
+    assert torch.backends.cudnn.allow_tf32
+    encoder = Counting(0.1)
+    compute(opened, encoder)
+    assert encoder.tf32 == {False}
+    assert torch.backends.cudnn.allow_tf32
