@@ -13,12 +13,12 @@ from raycxr.config.section import Fraction, NonNegative, Section
 class AugmentSection(Section):
     """Random changes of training films; a strength of 0 switches one off.
 
-    Keys given beside `preset` override it. At most one of the three distortions changes a film, each with its own
-    probability.
+    Keys given beside `preset`, or by later overrides, go over it; inherited keys do not. At most one of the three
+    distortions changes a film, each with its own probability.
     """
 
     preset: Literal["none", "standard", "keras_dd2424", "contrast_noise", "siim", "strong"] = Field(
-        "standard", description="named settings, see config/augment_presets.py"
+        "standard", description="named settings, see config/augment_presets.py; naming one starts the section anew"
     )
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="zoom drawn from 1 - scale to 1 + scale")

@@ -22,6 +22,8 @@ from raycxr.errors import ConfigurationError
 
 # Mappings whose keys are the user's own: a file that names one replaces the inherited one whole.
 FREE_MAPPINGS = {("loss",), ("ingest", "classes"), ("sampling", "source_weights")}
+# A file or an override that names a preset starts its section anew: inherited keys would go over those of the preset.
+PRESET = ("augment", "preset")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -130,11 +132,15 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any], where: tuple[str, ...])
     for key, value in top.items():
         inner = merged.get(key)
         here = (*where, str(key))
-        if isinstance(inner, dict) and isinstance(value, dict) and here not in FREE_MAPPINGS:
+        if isinstance(inner, dict) and isinstance(value, dict) and not _starts_anew(here, value):
             merged[key] = _merge(inner, value, here)
         else:
             merged[key] = value
     return merged
+
+
+def _starts_anew(where: tuple[str, ...], values: Mapping[str, Any]) -> bool:
+    return where in FREE_MAPPINGS or (where == PRESET[:-1] and PRESET[-1] in values)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -156,6 +162,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigurationError(f"override {key}: {part!r} holds a value, not keys", "set the value itself")
         section = inner
+    if tuple(parts) == PRESET:
+        section.clear()
     section[parts[-1]] = value
 
 

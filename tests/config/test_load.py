@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from raycxr.config.augment import AugmentSection
 from raycxr.config.dataset import DatasetSection, SplitSection
 from raycxr.config.ingest import IngestSection
 from raycxr.config.load import load_config, to_yaml
@@ -47,6 +48,21 @@ def test_a_loss_replaces_the_inherited_one(tmp_path: Path) -> None:
     path = write(tmp_path, "extends: base.yaml\nloss: {cross_entropy: 2}\n")
     assert load_config(path).loss == {"cross_entropy": 2.0}
     assert load_config(path, ["loss.dice=3"]).loss == {"cross_entropy": 2.0, "dice": 3.0}
+
+
+def test_a_preset_replaces_the_inherited_changes(tmp_path: Path) -> None:
+    write(tmp_path, "augment: {rotate_degrees: 10, elastic: 1.0, shift: 0.05}\n", "base.yaml")
+    path = write(tmp_path, "extends: base.yaml\naugment: {preset: strong, shift: 0.01}\n")
+    strong = AugmentSection(preset="strong", shift=0.01)
+    assert load_config(path).augment == strong
+    assert load_config(path, ["augment.blur=0"]).augment == strong.model_copy(update={"blur": 0.0})
+    none = load_config(path, ["augment.gamma=0.1", "augment.preset=none", "augment.rotate_degrees=3"]).augment
+    assert none == AugmentSection(preset="none", rotate_degrees=3)
+    # Without a preset, keys are merged as everywhere.
+    more = write(tmp_path, "extends: base.yaml\naugment: {shift: 0.01}\n", "more.yaml")
+    assert load_config(more).augment == AugmentSection(rotate_degrees=10, elastic=1.0, shift=0.01)
+    again = write(tmp_path, to_yaml(load_config(path)), "again.yaml")
+    assert load_config(again).augment == strong
 
 
 def test_losses_have_settings_of_their_own(tmp_path: Path) -> None:
