@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -23,44 +25,53 @@ def build_model(
 ) -> nn.Module:
     """Return the network of a configuration: logits (B, out_channels, H, W) of films (B, in_channels, H, W).
 
+    Options that the network does not use are passed over, so that a bundle trained with one is still read;
+    `check_model` refuses them before a run starts.
+
     `structures` is the number of image logits, of a network with an image-level head; where None, `out_channels`.
     Such a network returns the pair that `image_head.split_output` takes apart.
 
     Raises
     ------
     ConfigurationError
-        Settings that do not make a network, or encoder weights that cannot be had.
+        Values that do not make a network, or encoder weights that cannot be had.
     """
-    check_model(settings)
     model = MODELS[settings.name](settings, in_channels, out_channels)
-    if settings.image_head:
+    used = used_options(settings)
+    if "image_head" in used and settings.image_head:
         add_image_head(model, structures or out_channels, settings.image_head_dropout)
-    if settings.freezes_encoder:
+    if "freeze_encoder" in used and settings.freezes_encoder:
         freeze(model.get_submodule("encoder"))
     return model
 
 
 def check_model(settings: ModelSection) -> None:
-    """Refuse settings that a network has no place for, before anything is built.
+    """Refuse options that would change nothing, before anything is built.
 
     Raises
     ------
     ConfigurationError
-        An image-level head or a frozen encoder for a network without an encoder of the library, or an encoder for
-        which the FCN has no head.
+        Another value than the default of an option that the network does not use, or an encoder for which the FCN has
+        no head.
     """
-    if settings.image_head and settings.name not in ARCHITECTURES:
-        raise ConfigurationError(
-            f"model.image_head = true: {settings.name} has no image-level head",
-            f"set model.image_head=false, or choose among {', '.join(ARCHITECTURES)}",
-        )
+    for option, networks in USED_BY.items():
+        value, default = getattr(settings, option), ModelSection.model_fields[option].default
+        if settings.name not in networks and option not in OFTEN_INHERITED and value != default:
+            raise ConfigurationError(
+                f"model.{option} = {json.dumps(value)}: {settings.name} does not use it",
+                f"set model.{option}={json.dumps(default)}, or choose among {', '.join(networks)}",
+            )
     if settings.name == "fcn":
         fcn_form(settings.encoder)
-    elif settings.freezes_encoder and settings.name not in ARCHITECTURES:
-        raise ConfigurationError(
-            f"model.freeze_encoder = true: {settings.name} has no encoder with weights of its own",
-            f"leave model.freeze_encoder out, or choose among {', '.join([*ARCHITECTURES, 'fcn'])}",
-        )
+
+
+def used_options(settings: ModelSection) -> dict[str, Any]:
+    """Return the options that say something about the network, by name, and its own name first."""
+    return {
+        option: value
+        for option, value in settings.model_dump().items()
+        if option not in USED_BY or settings.name in USED_BY[option]
+    }
 
 
 def size_divisor(settings: ModelSection) -> int:
@@ -147,3 +158,19 @@ SIZE_DIVISORS: dict[str, Callable[[ModelSection], int]] = {
     "fcn": _fcn_divisor,
     **dict.fromkeys(ARCHITECTURES, _smp_network_divisor),
 }
+_ENCODER_NETWORKS = (*ARCHITECTURES, "fcn")
+# The networks that use an option. The name is there for all.
+USED_BY: dict[str, tuple[str, ...]] = {
+    "encoder": _ENCODER_NETWORKS,
+    "encoder_weights": _ENCODER_NETWORKS,
+    "freeze_encoder": _ENCODER_NETWORKS,
+    "image_head": tuple(ARCHITECTURES),
+    "image_head_dropout": tuple(ARCHITECTURES),
+    "decoder_channels": tuple(name for name, network in ARCHITECTURES.items() if network.divisor is None),
+    "base_channels": ("classic_unet", "res_unet"),
+    "form": ("inverted_net",),
+    "channels": ("inverted_net",),
+    "dropout": ("inverted_net", "fcn"),
+}
+# What a file inherits from that of another network, and what stays while `model.name` is varied: never refused.
+OFTEN_INHERITED = {"encoder", "decoder_channels"}

@@ -8,7 +8,7 @@ from raycxr.config.model import ModelSection
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.errors import ConfigurationError, DataError, StorageError
-from raycxr.models.choices import build_model
+from raycxr.models.choices import build_model, used_options
 from raycxr.number_text import count
 from raycxr.prediction.bundle import fit_weights, read_weights
 from raycxr.prediction.target import TargetKind
@@ -33,8 +33,12 @@ def check_start(config: Config, target: TargetKind, splits: SplitIndex) -> None:
     if config.train.start_from is None:
         return
     bundle, _ = read_weights(find_bundle(config.train.start_from))
-    then, now = bundle.config.model.model_dump(exclude=NO_WEIGHTS), config.model.model_dump(exclude=NO_WEIGHTS)
-    different = [f"model.{key} = {then[key]}, here {now[key]}" for key in now if then[key] != now[key]]
+    then, now = used_options(bundle.config.model), used_options(config.model)
+    different = [
+        f"model.{key} = {then.get(key)}, here {now[key]}"
+        for key in now
+        if key not in NO_WEIGHTS and then.get(key) != now[key]
+    ]
     if bundle.classes != target.classes:
         different.append(f"structures {', '.join(bundle.classes)}, here {', '.join(target.classes)}")
     if bundle.config.dataset.target != target.name:

@@ -158,7 +158,7 @@ def test_a_run_name_that_exists(capsys: pytest.CaptureFixture[str], trained: Pat
         (["train", "CONFIG", "loss={cross_entropy: 1}", "--local"], 2, "loss.cross_entropy is for multiclass"),
         (["train", "CONFIG", "train.metric=dice.liver", "--local"], 2, "'dice.liver' is not measured"),
         (["train", "CONFIG", "model.channels=[4, 4, 4, 4, 4, 4, 4]", "--local"], 2, "needs a multiple of 64"),
-        (["train", "CONFIG", "model.name=pan", "--local"], 2, "pan needs 128 or more"),
+        (["train", "CONFIG", "model={name: pan}", "--local"], 2, "pan needs 128 or more"),
         (["train", "CONFIG", "train.batch_size=7", "train.accumulate=2", "--local"], 2, "train.batch_size = 7"),
         (["train", "CONFIG", "dataset.uri=/nowhere", "--local"], 1, "no data set at /nowhere"),
         (["train", "CONFIG", "storage.uri=/proc/runs", "--local"], 1, "/proc/runs"),

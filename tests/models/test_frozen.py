@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raycxr.config.model import ModelSection
 from raycxr.config.optimizer import OptimizerSection
-from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.training.average import WeightAverage
 from raycxr.training.optimizer import build_optimizer
@@ -106,10 +105,3 @@ def test_nothing_is_frozen_unless_asked() -> None:
     model = build_model(ModelSection(encoder="resnet18"), 1, 2).train()
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(module.training for module in model.modules())
-
-
-@pytest.mark.parametrize("name", ["classic_unet", "res_unet", "inverted_net"])
-def test_networks_without_an_encoder_of_the_library(name: str) -> None:
-    settings = ModelSection.model_validate({"name": name, "freeze_encoder": True})
-    with pytest.raises(ConfigurationError, match=f"model.freeze_encoder = true: {name} has no encoder"):
-        build_model(settings, 1, 1)

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from raycxr.config.model import ModelSection
-from raycxr.errors import ConfigurationError
 from raycxr.models.choices import build_model
 from raycxr.models.image_head import split_output
 from raycxr.models.smp_network import ARCHITECTURES
@@ -83,9 +82,3 @@ def test_both_outputs_are_exported() -> None:
     with torch.no_grad():
         exported = torch.export.export(model, (film,)).run_decompositions().module()
         torch.testing.assert_close(exported(film), model(film))
-
-
-@pytest.mark.parametrize("name", ["classic_unet", "res_unet", "inverted_net", "fcn"])
-def test_other_networks_have_no_such_head(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"model.image_head = true: {name} has no image-level head"):
-        build_model(ModelSection.model_validate({"name": name, "encoder": "vgg19", "image_head": True}), 1, 1)

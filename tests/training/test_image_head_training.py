@@ -116,8 +116,11 @@ def test_a_head_without_its_loss_is_told_before_training(phantom_config: Path) -
     for overrides, message in [
         (["model={name: unet, image_head: true}"], "no loss trains the image-level head"),
         (["model={name: unet}", "loss={bce: 1, image_bce: 1}"], "needs an image-level head"),
-        (["model={name: res_unet, image_head: true}", "loss={bce: 1, image_bce: 1}"], "res_unet has no image-level"),
-        (["model={name: res_unet, freeze_encoder: true}"], "res_unet has no encoder"),
+        (
+            ["model={name: res_unet, image_head: true}", "loss={bce: 1, image_bce: 1}"],
+            "image_head = true: res_unet does not use it",
+        ),
+        (["model={name: res_unet, freeze_encoder: true}"], "freeze_encoder = true: res_unet does not use it"),
         (["model={name: fcn}"], "'resnet18' has no head in the FCN"),
     ]:
         config = load_config(phantom_config, overrides)

@@ -20,7 +20,7 @@ from raycxr.training.session import LocalSession
 
 @pytest.mark.parametrize("name", ["classic_unet", "res_unet", "linknet", "upernet"])
 def test_a_network_trains_and_comes_back_from_its_bundle(phantom_config: Path, tmp_path: Path, name: str) -> None:
-    config = load_config(phantom_config, [f"model.name={name}", "train.epochs=1", "train.metric=loss"])
+    config = load_config(phantom_config, [f"model={{name: {name}}}", "train.epochs=1", "train.metric=loss"])
     check_trainable_config(config, open_splits(config), workers=1)
     run = Location(tmp_path / "run")
     run_training(config, run, LocalSession(run, 1, "min", resume=False), cpus=1)
@@ -33,7 +33,7 @@ def test_a_network_trains_and_comes_back_from_its_bundle(phantom_config: Path, t
 
 
 def test_one_film_to_a_pass_is_refused_where_batch_norm_needs_two(phantom_config: Path) -> None:
-    config = load_config(phantom_config, ["model.name=deeplabv3", "train.batch_size=2", "train.accumulate=2"])
+    config = load_config(phantom_config, ["model={name: deeplabv3}", "train.batch_size=2", "train.accumulate=2"])
     with pytest.raises(ConfigurationError, match="leaves one film to a forward pass") as caught:
         check_trainable_config(config, open_splits(config), workers=1)
     assert caught.value.remedy == "choose 4 or more"

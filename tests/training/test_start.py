@@ -58,7 +58,8 @@ def test_a_run_goes_on_from_another(phantom_config: Path, run: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.encoder=resnet34", r"was trained with model\.encoder = resnet18, here resnet34"),
+        ("model={name: res_unet}", r"was trained with model\.name = inverted_net, here res_unet"),
+        ("model.channels=[4, 4]", r"was trained with model\.channels = \(8, 4\), here \(4, 4\)"),
         ("dataset.target=multiclass", r"was trained with dataset\.target = multilabel, here multiclass"),
     ],
 )
@@ -66,6 +67,11 @@ def test_weights_of_another_network_are_refused(phantom_config: Path, run: Path,
     config = load_config(phantom_config, [f"train.start_from={run}", override, "loss={dice: 1}"])
     with pytest.raises(ConfigurationError, match=message):
         check_trainable_config(config, open_splits(config), workers=1)
+
+
+def test_what_the_network_does_not_use_may_differ(phantom_config: Path, run: Path) -> None:
+    config = load_config(phantom_config, [f"train.start_from={run}", "model.encoder=resnet34"])
+    check_trainable_config(config, open_splits(config), workers=1)
 
 
 def test_weights_that_saw_held_out_films_are_refused(phantom_config: Path, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,8 @@ def test_a_frozen_encoder_goes_through_a_run_unchanged(
     started = build_model(ModelSection.model_validate(network), 1, 4)
     weights = {name: tensor.contiguous() for name, tensor in started.state_dict().items()}
     save_file(weights, tmp_path / "weights.safetensors")
-    settings = [f"model.{key}={str(value).lower()}" for key, value in network.items()]
-    settings += [f"model.encoder_weights={tmp_path / 'weights.safetensors'}", "train.epochs=2", "train.ema_decay=0.5"]
+    settings = [f"model={json.dumps(network | {'encoder_weights': str(tmp_path / 'weights.safetensors')})}"]
+    settings += ["train.epochs=2", "train.ema_decay=0.5"]
     settings += ["dataset.target=multiclass", "loss={cross_entropy: 1}", "train.metric=loss"]
     config = load_config(phantom_config, settings)
     check_trainable_config(config, open_splits(config), workers=1)
