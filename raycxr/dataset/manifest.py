@@ -19,7 +19,7 @@ from raycxr.errors import DataError
 from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Of a bucket, whose answers take their time.
 ASKED_AT_ONCE = 16
 MANIFEST = "manifest.json"

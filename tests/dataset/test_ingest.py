@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -192,7 +193,7 @@ def test_a_split_that_cannot_be_made_is_refused_before_any_film_is_read(films: P
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"format_version": 2, "classes": 3}'],
+    [b"{", b"", b"\xff\xfe\x00", b"[]", b"{}", b'{"format_version": 3, "classes": 3}'],
     ids=["cut off", "empty", "binary", "a list", "nothing in it", "other fields"],
 )
 def test_a_damaged_manifest_says_how_to_go_on(films: Path, tmp_path: Path, content: bytes) -> None:
@@ -206,6 +207,19 @@ def test_a_damaged_manifest_says_how_to_go_on(films: Path, tmp_path: Path, conte
         assert caught.value.remedy == "restore it, or delete the data set and ingest again"
     shutil.rmtree(tmp_path / "out")
     assert run(config).images == 24
+
+
+def test_a_data_set_of_an_older_format_is_to_be_ingested_again(films: Path, tmp_path: Path) -> None:
+    config = configure(films, tmp_path / "out")
+    run(config)
+    place = tmp_path / "out" / "manifest.json"
+    # Format 2 had one key more.
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"format_version": 2, "fingerprint": "0" * 64}))
+    for use in (lambda: read_manifest(Location(tmp_path / "out")), lambda: run(config)):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert caught.value.message == f"{place} has format version 2, this raycxr reads 3"
+        assert caught.value.remedy == "delete the data set and ingest again, or use the raycxr that wrote it"
 
 
 def test_films_that_are_gone_or_changed_are_not_mixed_with_new_ones(films: Path, tmp_path: Path) -> None:
