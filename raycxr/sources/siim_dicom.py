@@ -147,9 +147,9 @@ def _row_uri(table: Location, name: str) -> str:
 
 
 def _require(reason: str, what: str, value: str | None, accepted: tuple[str, ...] | None) -> None:
-    told = (value or "").strip().upper()
-    if accepted is None or told in {name.strip().upper() for name in accepted}:
+    name = (value or "").strip().upper()
+    if accepted is None or name in {one.strip().upper() for one in accepted}:
         return
-    found = f"{what} {told}" if told else f"no {what}"
-    wanted = " or ".join(name.strip().upper() or "none" for name in accepted) or "nothing"
+    found = f"{what} {told(name, 'of another form')}" if name else f"no {what}"
+    wanted = " or ".join(one.strip().upper() or "none" for one in accepted) or "nothing"
     raise RefusedFilmError(reason, f"{found}, accepted is {wanted}")

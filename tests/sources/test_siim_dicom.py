@@ -211,6 +211,23 @@ def test_unwanted_films_are_refused(
     assert "Smith" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("elements", "detail"),
+    [
+        ({"Modality": "MR"}, "modality MR, accepted is CR"),
+        ({"Modality": "SMITH^JOHN"}, "modality of another form, accepted is CR"),
+        ({"Modality": "CR", "BodyPartExamined": "SMITH JOHN"}, "body part of another form, accepted is CHEST"),
+    ],
+)
+def test_a_refused_film_does_not_name_who_stands_in_the_wrong_element(
+    tmp_path: Path, elements: dict[str, str], detail: str
+) -> None:
+    source = siim(touch(tmp_path, "a.dcm"), filters={"modalities": ("CR",), "body_parts": ("CHEST",)})
+    film, data = source.list().films[0], dicom(**elements)
+    with pytest.raises(RefusedFilmError, match=f"{detail}$"):
+        source.decode(film, data)
+
+
 @pytest.mark.slow
 def test_a_bucket_lists_as_a_folder_does(tmp_path: Path, s3_folder: str) -> None:
     touch(tmp_path, "films/1/a.dcm", "films/2/b.DCM", "films/2/c/a.dcm")
