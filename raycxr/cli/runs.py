@@ -41,7 +41,9 @@ def runs(
     for entry in entries:
         value = entry.value(metric)
         shown = "-" if value is None else f"{value:.4f}"
-        best = "-" if entry.best_epoch is None else str(entry.best_epoch)
+        # After the last epoch stands the mean of their weights.
+        found = "mean" if entry.best_epoch is not None and entry.best_epoch > entry.epochs else entry.best_epoch
+        best = "-" if found is None else str(found)
         state = f"{entry.status:<11}  {entry.epochs:>6}  {best:>4}  {shown:>12}"
         lines.append(f"{entry.location.name:<{width}}  {state}  {entry.model}")
     answer(document, "\n".join(lines) if entries else f"no runs under {uri}", json)

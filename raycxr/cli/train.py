@@ -50,10 +50,12 @@ def train(
 
             result = train_run(config, path, resume, train_on_ray, tell)
     dice = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics["dice"].items())
-    text = (
-        f"{result.run}\n  best epoch {result.best_epoch} of {result.epochs}, validation Dice: {dice}\n"
-        f"  bundle {result.bundle}"
+    best = (
+        f"best epoch {result.best_epoch} of {result.epochs}"
+        if result.best_epoch <= result.epochs
+        else f"best: the mean of the last of {result.epochs} epochs"
     )
+    text = f"{result.run}\n  {best}, validation Dice: {dice}\n  bundle {result.bundle}"
     document = {
         "run": result.run,
         "bundle": result.bundle,

@@ -10,7 +10,7 @@ from raycxr.errors import ConfigurationError, DataError
 from raycxr.number_text import count
 from raycxr.runs.bundle import MARKER, METRICS
 from raycxr.runs.metric import Mode, metric_value
-from raycxr.runs.record import BEST, RECORD, read_history, read_record
+from raycxr.runs.record import BEST, RECORD, count_epochs, read_history, read_record
 from raycxr.storage.location import Location
 
 # A run may stand alone, or be a trial inside a sweep's folder.
@@ -19,7 +19,10 @@ DEPTH = 2
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run as it is listed. `metrics` are those of the best epoch on validation, empty before the first."""
+    """A run as it is listed. `metrics` are those of the best epoch on validation, empty before the first.
+
+    Where the mean of the last epochs' weights is the best, `best_epoch` is the number after the last one.
+    """
 
     location: Location
     status: str
@@ -72,9 +75,15 @@ def read_entry(run: Location) -> RunEntry:
     if (run / BEST / MARKER).exists():
         best = json.loads((run / BEST / METRICS).read_text())
     updated = history[-1]["time"] if history else record.get("updated", record["created"])
-    # A classifier's folds are trained before the model that is kept, and bear their names.
-    epochs = sum(entry.get("fold") is None for entry in history)
-    return RunEntry(run, record["status"], epochs, best.get("epoch"), best.get("metrics", {}), updated, _model(record))
+    return RunEntry(
+        run,
+        record["status"],
+        count_epochs(history),
+        best.get("epoch"),
+        best.get("metrics", {}),
+        updated,
+        _model(record),
+    )
 
 
 def _model(record: dict[str, Any]) -> str:

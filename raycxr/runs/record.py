@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -126,11 +126,20 @@ def read_record(run: Location) -> dict[str, Any]:
 
 
 def read_history(run: Location) -> list[dict[str, Any]]:
-    """One entry per finished epoch, in order."""
+    """One entry per finished epoch, in order, and a last one of the mean of their weights where that was asked for."""
     place = run / HISTORY
     if not place.exists():
         return []
     return [json.loads(line) for line in place.read_text().splitlines() if line.strip()]
+
+
+def count_epochs(history: Sequence[Mapping[str, Any]]) -> int:
+    """Count the epochs of a history, and not the other entries.
+
+    These are the mean of the last epochs' weights, which stands after them, and a classifier's folds, which are trained
+    before the model that is kept, and bear their names.
+    """
+    return sum("swa_epochs" not in entry and entry.get("fold") is None for entry in history)
 
 
 def write_history(run: Location, entries: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from raycxr.dataset.loader import available_cpus
 from raycxr.errors import InterruptionError, RaycxrError, TrainingError
 from raycxr.prediction.compute import choose_compute
 from raycxr.runs.metric import default_mode
-from raycxr.runs.record import BEST, finish_record, read_history, resume_record, start_record
+from raycxr.runs.record import BEST, count_epochs, finish_record, read_history, resume_record, start_record
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.storage.patience import first_contact
@@ -27,7 +27,10 @@ from raycxr.training.session import LocalSession
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run. `metrics` are those of the best epoch on validation."""
+    """A finished run. `metrics` are those of the best epoch on validation.
+
+    Where the mean of the last epochs' weights is the best, `best_epoch` is the number after the last one.
+    """
 
     run: str
     bundle: str
@@ -99,7 +102,7 @@ def train(
             f"{config.train.metric} was undefined in every epoch of {run}", "choose another train.metric"
         )
     finish_record(run, "finished")
-    return RunResult(run.uri, (run / BEST).uri, len(history), best["epoch"], best["validation"])
+    return RunResult(run.uri, (run / BEST).uri, count_epochs(history), best["epoch"], best["validation"])
 
 
 def train_here(config: Config, run: Location, resume: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from raycxr.cli.main import run as cli
 from raycxr.config.load import check_config, load_config
 from raycxr.errors import ConfigurationError
 from raycxr.prediction.bundle import load_model
@@ -84,6 +85,17 @@ def test_the_mean_is_one_more_entry_and_the_best_bundle_if_it_is_the_best(run: L
         if not is_statistic(name):
             torch.testing.assert_close(model.state_dict()[name].double(), expected, rtol=1e-5, atol=1e-6)
     assert "mean of the weights of the last 3 epochs" in (run / BEST / "README.md").read_text()
+
+
+def test_the_mean_is_no_epoch(phantom_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [*NETWORK, f"train.swa_epochs={AVERAGED}", f"storage.uri={tmp_path}", "train.name=mean"]
+    assert cli(["train", str(phantom_config), *overrides, "--local"]) == 0
+    assert f"best: the mean of the last of {EPOCHS} epochs" in capsys.readouterr().out
+    assert cli(["runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["mean", "finished", str(EPOCHS), "mean"]
+    assert cli(["runs", str(tmp_path), "--json"]) == 0
+    [listed] = json.loads(capsys.readouterr().out)
+    assert (listed["epochs"], listed["best_epoch"]) == (EPOCHS, EPOCHS + 1)
 
 
 def test_a_run_killed_within_the_window_ends_with_the_same_bits(

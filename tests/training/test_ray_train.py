@@ -87,6 +87,7 @@ def test_two_workers_measure_the_mean_of_the_last_epochs_together(phantom_config
     status, answer, told = train(phantom_config, tmp_path, "mean", *settings)
     assert status == 0, told
     assert "mean of the weights of the last 2 epochs  validation loss" in told
+    assert answer["epochs"] == 3
     *epochs, mean = read_history(Location(answer["run"]))
     assert [entry["epoch"] for entry in epochs] == [1, 2, 3]
     assert (mean["epoch"], mean["swa_epochs"], mean["train"]) == (4, 2, {"images": 16})
