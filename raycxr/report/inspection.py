@@ -25,8 +25,6 @@ from raycxr.report.film_sample import FilmSample, choose_films, read_sample
 from raycxr.storage.location import Location
 from raycxr.storage.patience import first_contact
 
-# Questions that object storage answers at once.
-
 
 @dataclass(frozen=True)
 class Inspection:
