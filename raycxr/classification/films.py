@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raycxr.classification.lungs import LungFinder, reduce_to_lungs, two_largest
 from raycxr.config.classify import LungsSettings
 from raycxr.dataset.augment import Augmentation
-from raycxr.dataset.films import Batch, Films
+from raycxr.dataset.films import Batch, Films, Key
 from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
 from raycxr.prediction.compute import Compute, full_float32
 
@@ -21,7 +21,7 @@ Progress = Callable[[int, int], object]
 
 
 class ReducedFilms(Films):
-    """Films by (epoch, position), each reduced to its lungs before it is augmented.
+    """Films as in `Films`, each reduced to its lungs before it is augmented.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ class ReducedFilms(Films):
         super().__init__(rows, paths, None)
         self.changes, self.lungs, self.settings = augmentation, lungs, settings
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
-        epoch, position = key
+    def __getitem__(self, key: Key | tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
+        epoch, position, turn = Key(*key)
         film_id, image, field, annotated = super().__getitem__(key)
         if self.lungs is not None and self.settings is not None:
             mask = np.unpackbits(self.lungs[position], axis=1, count=image.shape[1]).astype(bool)
             image = reduce_to_lungs(image, mask, self.settings.use, self.settings.margin)
         if self.changes is not None:
-            image, field = self.changes(image, field, epoch, film_id)
+            image, field = self.changes(image, field, epoch, film_id, turn)
         return film_id, image, field, annotated
 
 

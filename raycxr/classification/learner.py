@@ -100,7 +100,7 @@ class _FeatureBatches:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         self.sampler.epoch = number
         for keys in self.sampler:
-            chosen = torch.tensor([position for _, position in keys])
+            chosen = torch.tensor([key.position for key in keys])
             yield self.features[chosen], self.labels[chosen]
 
 

@@ -32,7 +32,8 @@ class SamplingSection(Section):
     """Which training films an epoch is made of; where nothing is set, of every film once.
 
     A film is positive where its mask has a pixel of any class, or of `positive_class`. Within the share that a stage
-    sets, films are taken in turn, so that none comes again before all the others of its kind have come.
+    sets, films are taken in turn, so that none comes again before all the others of its kind have come. Where a film
+    comes more than once in an epoch, it is augmented anew each time.
     """
 
     stages: tuple[SamplingStage, ...] = Field((), description="shares of positive films, one stage after the other")

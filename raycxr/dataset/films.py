@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,23 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class Key(NamedTuple):
+    """One turn of a film.
+
+    Attributes
+    ----------
+    epoch : int
+    position : int
+        Of the film in its split.
+    turn : int
+        How often the film came before in the same epoch.
+    """
+
+    epoch: int
+    position: int
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ def shard_paths(splits: SplitIndex, configured_cache: str | None) -> list[Path]:
 
 
 class Films(Dataset[Any]):
-    """Films of one split, by (epoch, position).
+    """Films of one split, by `Key` or by a plain (epoch, position).
 
     Parameters
     ----------
@@ -116,13 +133,13 @@ class Films(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
-        epoch, position = key
+    def __getitem__(self, key: Key | tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
+        epoch, position, turn = Key(*key)
         film_id, shard, row, white = self.places[position]
         image, mask = read_film(self._table(shard), row, white)
         field = np.zeros(image.shape, np.uint8) if mask is None else mask
         if self.augmentation is not None:
-            image, field = self.augmentation(image, field, epoch, film_id)
+            image, field = self.augmentation(image, field, epoch, film_id, turn)
         return film_id, image, field, mask is not None
 
     def _table(self, shard: int) -> pa.Table:

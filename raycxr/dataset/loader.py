@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from raycxr.dataset.films import Batch, Films, collate
+from raycxr.dataset.films import Batch, Films, Key, collate
 from raycxr.dataset.sampling import EpochOrder
 
-Key = tuple[int, int]
 # Loading processes beyond this many per training worker have nothing left to do.
 MOST_LOADERS = 8
 
 
 class TrainSampler(Sampler[list[Key]]):
-    """Batches of (epoch, position), the same films in a step for any number of workers.
+    """Batches of keys, the same films in a step for any number of workers.
 
     Step s takes the s-th run of `batch_size` films of the epoch's order; a worker takes its share of each accumulation
     part. The last step is filled up from the start of the order, so every film of the order is seen at least once and
-    every batch is whole.
+    every batch is whole. A film that comes again in the epoch has a turn of its own, and with it changes of its own.
 
     Parameters
     ----------
@@ -48,9 +48,15 @@ class TrainSampler(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         steps = -(-self.order.films // self.batch_size)
         filled = np.resize(self.order.positions(self.epoch), steps * self.batch_size)
-        shares = filled.reshape(steps, self.parts, -1, self.world_size)[..., self.rank]
+        seen: Counter[int] = Counter()
+        keys = []
+        # Over the films of all workers: whose turn a key is does not depend on how many there are.
+        for position in filled.tolist():
+            keys.append(Key(self.epoch, position, seen[position]))
+            seen[position] += 1
+        shares = np.arange(len(keys)).reshape(steps, self.parts, -1, self.world_size)[..., self.rank]
         for share in shares.reshape(steps * self.parts, -1):
-            yield [(self.epoch, int(position)) for position in share]
+            yield [keys[number] for number in share]
 
 
 class EvaluationSampler(Sampler[list[Key]]):
@@ -65,7 +71,7 @@ class EvaluationSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         for start in range(0, len(self.positions), self.batch_size):
-            yield [(0, position) for position in self.positions[start : start + self.batch_size]]
+            yield [Key(0, position) for position in self.positions[start : start + self.batch_size]]
 
 
 def make_loader(films: Films, sampler: Sampler[list[Key]], loader_workers: int, pin_memory: bool) -> DataLoader[Batch]:

@@ -56,7 +56,8 @@ class SampledFilms:
     """Films drawn in set shares: of positive films by the stages, of sources by their weights.
 
     The films of one kind and source are a circle in a random order, on which each epoch goes on where the one before
-    ended. So none comes twice before all the others have come, and over the epochs all come equally often.
+    ended. So none comes twice before all the others have come, and over the epochs all come equally often. A film that
+    comes twice in an epoch is augmented differently each time, see `raycxr.dataset.augment`.
 
     Parameters
     ----------

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from raycxr.classification.films import ReducedFilms
 from raycxr.config.augment import AugmentSection
 from raycxr.config.augment_presets import PRESETS
+from raycxr.config.load import load_config
 from raycxr.dataset.augment import Augmentation, augmentation_seed
+from raycxr.dataset.films import Films, Key, open_splits, shard_paths
 
 OFF = AugmentSection(preset="none")
 STRONG = AugmentSection(rotate_degrees=20, elastic=2.0, elastic_probability=1.0, noise=0.1, noise_probability=1.0)
@@ -35,6 +40,17 @@ def test_seed_epoch_and_film_each_matter(seed: int, epoch: int, name: str) -> No
     assert augmentation_seed(seed, epoch, name) != augmentation_seed(0, 3, "a")
     before = Augmentation(STRONG, 0, 64)(*film(), 3, "a")[0]
     assert not np.array_equal(before, Augmentation(STRONG, seed, 64)(*film(), epoch, name)[0])
+
+
+def test_every_turn_of_a_film_in_an_epoch_is_changed_anew(phantom_config: Path) -> None:
+    splits = open_splits(load_config(phantom_config))
+    rows, paths, augment = splits.rows["train"], shard_paths(splits, None), Augmentation(STRONG, 0, 32)
+    for films in (Films(rows, paths, augment), ReducedFilms(rows, paths, augment, None, None)):
+        first, again, later, other = (films[key][1] for key in ((1, 2), Key(1, 2, 0), Key(1, 2, 1), Key(1, 2, 2)))
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, later)
+        assert not np.array_equal(later, other)
+    assert len({augmentation_seed(0, epoch, "a", turn) for epoch in range(40) for turn in range(40)}) == 1600
 
 
 def test_masks_follow_the_film_and_keep_their_bits() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from raycxr.config.load import check_config
 from raycxr.config.sampling import SamplingSection
+from raycxr.dataset.films import Key
 from raycxr.dataset.loader import TrainSampler
 from raycxr.dataset.sampling import EveryFilm, build_order, divide
 from raycxr.errors import ConfigurationError, DataError
@@ -105,6 +106,24 @@ def test_a_step_holds_the_same_sampled_films_for_any_number_of_workers(
 
     assert steps(parts, workers) == steps(1, 1)
     assert sorted(chain(*steps(parts, workers))) == sorted(order.positions(epoch).tolist())
+
+
+def test_a_film_that_comes_again_has_another_turn_whoever_takes_it() -> None:
+    order = build_order(section(**ANNEALED, films_per_epoch=48), films(9, 31), CLASSES, 12, seed=1)
+
+    def keys(parts: int, workers: int) -> list[Key]:
+        samplers = [TrainSampler(order, 12, parts, rank, workers) for rank in range(workers)]
+        for sampler in samplers:
+            sampler.epoch = 1
+        return sorted(key for sampler in samplers for batch in sampler for key in batch)
+
+    alone = keys(1, 1)
+    assert alone == keys(2, 3) == keys(1, 4)
+    often = Counter(key.position for key in alone)
+    # 0.8 of 48 films are positive, and there are 9: each comes four or five times.
+    assert {often[position] for position in range(9)} == {4, 5}
+    for position, times in often.items():
+        assert [key.turn for key in alone if key.position == position] == list(range(times))
 
 
 def test_every_epoch_has_as_many_steps() -> None:
