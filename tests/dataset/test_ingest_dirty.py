@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -33,6 +37,7 @@ from raycxr.dataset.shard_task import write_shard
 from raycxr.errors import DataError, StorageError
 from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.sources.synth import write_pairs
+from raycxr.storage.local import replacing
 from raycxr.storage.location import Location
 from raycxr.xray.dicom_encode import DicomHeader, encode_dicom
 from raycxr.xray.picture import encode_png
@@ -473,28 +478,47 @@ def test_copies_lie_on_one_side_of_the_split_also_when_they_come_later(pairs: Pa
         assert rows[f"copy-{film}"]["split"] == rows[film]["split"] == sides[film]
 
 
+@dataclass
+class SmallDisk:
+    """A folder with room for so many bytes: what goes beyond is written as far as it fits, and fails."""
+
+    folder: Path
+    size: int = 1 << 30
+
+    def used(self) -> int:
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Any]:
+        with replacing(path) as file:
+            yield _Full(self, file) if path.is_relative_to(self.folder) else file
+
+
+@dataclass
+class _Full:
+    disk: SmallDisk
+    file: IO[bytes]
+
+    def write(self, data: bytes) -> int:
+        left = max(self.disk.size - self.disk.used(), 0)
+        self.file.write(data[:left])
+        self.file.flush()
+        if len(data) > left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(data)
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Mount a disk of so many kibibytes, or change its size."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(kibibytes: int) -> Path:
-        option = "remount," if place.is_mount() else ""
-        command = ["mount", "-t", "tmpfs", "-o", f"{option}size={kibibytes}k", "raycxr-test", str(place)]
-        if subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("needs the right to mount a file system")
-        return place
-
-    yield mount
-    if place.is_mount():
-        subprocess.run(["umount", str(place)], check=True)
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallDisk:
+    disk = SmallDisk(tmp_path / "disk")
+    monkeypatch.setattr("raycxr.storage.local.replacing", disk.replacing)
+    return disk
 
 
 def test_a_full_disk_stops_with_one_line_and_a_later_call_goes_on(
-    pairs: Path, small_disk: Callable[[int], Path], check_whole: CheckWhole
+    pairs: Path, small_disk: SmallDisk, check_whole: CheckWhole
 ) -> None:
-    disk = small_disk(60)
+    small_disk.size, disk = 25_000, small_disk.folder
     overrides = [f"ingest.out={disk}/out", "ingest.size=64", "ingest.codec=raw", "ingest.shard_films=2"]
     with pytest.raises(StorageError, match=rf"cannot write {disk}/out/\S+: no space left - free space") as caught:
         run(configure(pairs, *overrides))
@@ -502,26 +526,25 @@ def test_a_full_disk_stops_with_one_line_and_a_later_call_goes_on(
     with pytest.raises(DataError, match="holds no finished data set"):
         read_manifest(Location(disk / "out"))
     assert not list(disk.rglob(".part-*"))
-    small_disk(600)
+    small_disk.size = 1 << 20
     summary = run(configure(pairs, *overrides))
     assert summary.skipped >= 2
     check_whole(Location(disk / "out"), PAIRS, FILMS)
 
 
-@pytest.mark.parametrize("left", range(4, 40, 4))
+@pytest.mark.parametrize("left", [1_000, 2_000, 3_000, 4_000, 8_000, 13_500, 14_800, 16_000, 22_000])
 def test_a_disk_that_is_full_when_a_data_set_grows(
-    pairs: Path, small_disk: Callable[[int], Path], check_whole: CheckWhole, left: int
+    pairs: Path, small_disk: SmallDisk, check_whole: CheckWhole, left: int
 ) -> None:
     """Wherever the space ends, in a shard or in a table: what was published stays readable, and grows later."""
-    disk = small_disk(600)
+    disk = small_disk.folder
     overrides = [f"ingest.out={disk}/out"]
     later = pairs / "images" / f"{PAIRS[2]}.png"
     film = later.read_bytes()
     later.unlink()
     first = run(configure(pairs, *overrides))
     later.write_bytes(film)
-    free = shutil.disk_usage(disk)
-    small_disk(free.used // 1024 + left)
+    small_disk.size = small_disk.used() + left
     with pytest.raises(StorageError, match="no space left"):
         run(configure(pairs, *overrides))
     out = Location(disk / "out")
@@ -529,23 +552,45 @@ def test_a_disk_that_is_full_when_a_data_set_grows(
     assert [row["id"] for row in read_index(out)] == [name for name in PAIRS if name != PAIRS[2]]
     assert len(read_rejects(out)) == 1  # the mask of the film that came later
     assert not list(disk.rglob(".part-*"))
-    small_disk(600)
+    small_disk.size = 1 << 20
     summary = run(configure(pairs, *overrides))
     assert summary.skipped >= FILMS - 1
     check_whole(Location(disk / "out"), PAIRS, FILMS)
 
 
+# Python runs it wherever it starts, and so in the workers of a cluster, too.
+NO_SPACE_FOR_SHARDS = """
+import errno, os
+from contextlib import contextmanager
+from raycxr.storage import local
+
+replacing = local.replacing
+
+@contextmanager
+def full(path):
+    with replacing(path) as file:
+        yield file
+        if path.parent.name == "shards":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+local.replacing = full
+"""
+
+
 @pytest.mark.slow
-def test_a_full_disk_on_a_cluster_is_told_as_in_one_process(pairs: Path, small_disk: Callable[[int], Path]) -> None:
-    disk = small_disk(60)
-    overrides = [f"ingest.out={disk}/out", "ingest.size=64", "ingest.codec=raw", "ingest.shard_films=2"]
-    done = ingest_by_command(pairs, *overrides)
+def test_a_full_disk_on_a_cluster_is_told_as_in_one_process(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path / "full" / "sitecustomize.py", NO_SPACE_FOR_SHARDS.encode())
+    overrides = [f"ingest.out={tmp_path}/out", "ingest.shard_films=2"]
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path / 'full'}:{Path.cwd()}")
+        done = ingest_by_command(pairs, *overrides)
     assert done.returncode == 1
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["remedy"]) == ("storage", "free space or choose another place")
-    assert error["message"].startswith(f"cannot write {disk}/out/")
+    assert error["message"].startswith(f"cannot write {tmp_path}/out/shards/")
     assert error["message"].endswith("no space left")
-    small_disk(600)
     assert json.loads(ingest_by_command(pairs, "--local", *overrides).stdout)["images"] == FILMS
 
 
