@@ -171,11 +171,11 @@ class _Member:
     def _check_size(self, view: View, bundle: Bundle) -> None:
         if view.scale == 1 or view.side(bundle.size, self.divisor, self.smallest) != bundle.size:
             return
-        step = self.divisor / bundle.size
+        larger = bundle.size + self.divisor
         raise ConfigurationError(
             f"evaluate.test_time: {view.name} leaves films of {bundle.size} pixels as they are: "
             f"{bundle.config.model.name} takes multiples of {self.divisor}, {self.smallest} or more",
-            f"choose a scale that differs from 1 by {step:g} or more",
+            f"choose a scale that makes other ones of them, such as scale_{larger / bundle.size:g} for {larger} pixels",
         )
 
 

@@ -224,7 +224,7 @@ def test_a_scale_that_makes_no_difference_is_refused() -> None:
     levels = network(Pointwise(1.0), model={"name": "inverted_net", "channels": [8, 4, 4, 4]})
     with pytest.raises(ConfigurationError, match=r"scale_1.1 leaves films of 16 pixels as they are") as caught:
         predictor([levels], "scale_1.1")
-    assert "differs from 1 by 0.5 or more" in caught.value.remedy
+    assert "scale_1.5 for 24 pixels" in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["flip", "scale_1", "scale_9", "scale_-1", "scale_", "horizontal_flip,vertical_flip"])
