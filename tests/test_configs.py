@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from raycxr.cli.main import run
+from raycxr.config.augment import AugmentSection
 from raycxr.config.load import load_config
 from raycxr.config.sections import Config
+from raycxr.models.choices import check_model
+from raycxr.runs.record import read_history
+from raycxr.storage.location import Location
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILMS, PIXELS = 24, 96
@@ -24,6 +28,32 @@ PLACES = {
     "siim-png": ("", "png_masks"),
     "shenzhen": ("", "mask"),
 }
+# Changes of films of every configuration that trains, after all that it inherits.
+CHANGES: dict[str, dict[str, Any]] = {
+    "demo.yaml": {},
+    "jsrt/best.yaml": {"preset": "strong"},
+    "jsrt/dd2424.yaml": {"preset": "keras_dd2424"},
+    "jsrt/invertednet.yaml": {"preset": "standard"},
+    "jsrt/structures_256.yaml": {"preset": "standard", "elastic": 1.0},
+    "pneumonia/unet.yaml": {"preset": "none"},
+    "siim/fcn_inceptionv3.yaml": {"preset": "none"},
+    "siim/fcn_resnet50.yaml": {"preset": "none"},
+    "siim/fcn_vgg19.yaml": {"preset": "none"},
+    "siim/light.yaml": {"preset": "siim"},
+    "siim/rehearsal_256.yaml": {"preset": "siim"},
+    "siim/winner.yaml": {"preset": "siim"},
+    "siim/winner_512.yaml": {"preset": "siim"},
+    "tb/best.yaml": {"preset": "standard", "elastic": 1.0},
+    "tb/classify_best.yaml": {},
+    "tb/classify_inceptionresnetv2.yaml": {},
+    "tb/classify_resnet50.yaml": {},
+    "tb/classify_vgg16.yaml": {},
+    "tb/resunet.yaml": {"preset": "contrast_noise"},
+    "tb/unet.yaml": {"preset": "contrast_noise"},
+}
+# Of every class, and where films may show nothing.
+SHARES = ("dice", "iou", "precision", "recall", "pixel_accuracy", "surface_dice", "calibration_error")
+OF_EMPTY_FILMS = ("siim_score", "floor", "negatives_empty")
 
 
 def read(name: str) -> Config:
@@ -121,10 +151,56 @@ def test_a_configuration_trains_and_is_measured(
         assert best["images"] == FILMS
         assert 0 <= best["metrics"]["auc"]["mean"] <= 1
         return
+    config = read(name)
+    [entry] = read_history(Location(place))
+    assert entry["best"]
+    for value in (entry["train"]["loss"], entry["validation"]["loss"], metric_of(entry, config.train.metric)):
+        assert math.isfinite(value)
+    assert json.loads(Path(place, "run.json").read_text())["config"]["augment"] == config.augment.model_dump()
     [result] = command(capsys, "evaluate", place, "--split", "validation")["results"]
     assert result["images"] >= 2
-    measured = [value for by_class in result["metrics"].values() for value in by_class.values()]
-    assert any(isinstance(value, float) and math.isfinite(value) for value in measured)
+    check_figures(result["metrics"], structures(config))
+    assert (result["metrics"].keys() >= set(OF_EMPTY_FILMS)) == name.startswith("siim/")
+
+
+def metric_of(entry: dict[str, Any], metric: str) -> float:
+    """What a run chooses its best epoch by, as the history has it."""
+    name, of = metric.split(".")
+    return float(entry["validation"][name][of])
+
+
+def structures(config: Config) -> list[str]:
+    """Classes that a configuration segments."""
+    assert config.ingest is not None
+    if config.ingest.classes is not None:
+        return list(config.ingest.classes)
+    return [{"pairs": config.ingest.structure, "tb-mirror": "lungs"}.get(config.ingest.source, "pneumothorax")]
+
+
+def check_figures(metrics: dict[str, dict[str, float]], classes: list[str]) -> None:
+    """Every class is measured, within its range, and figures that hang together do."""
+    for name in SHARES:
+        assert set(metrics[name]) == {*classes, "mean"}, name
+        defined = [metrics[name][one] for one in classes if metrics[name][one] is not None]
+        assert all(0 <= value <= 1 for value in defined), name
+        assert metrics[name]["mean"] == pytest.approx(sum(defined) / len(defined)), name
+    for one in classes:
+        # Of one film, IoU = Dice / (2 - Dice); the mean over films lies between the chord and the curve.
+        dice, iou = metrics["dice"][one], metrics["iou"][one]
+        assert dice / (2 - dice) - 1e-9 <= iou <= dice + 1e-9
+        if metrics["hd95"][one] is not None:  # no film has both masks
+            assert metrics["hd95"][one] >= metrics["assd"][one] >= 0
+
+
+def test_every_configuration_that_trains_is_written_down_here() -> None:
+    assert sorted(CHANGES) == TRAINING
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_configuration_resolves_to_the_changes_and_the_network_that_it_names(name: str) -> None:
+    config = read(name)
+    assert config.augment == AugmentSection(**CHANGES[name])
+    check_model(config.model)
 
 
 @pytest.mark.parametrize("name", sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml")))

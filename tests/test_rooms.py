@@ -27,7 +27,7 @@ ORDER = (
     ("cli",),
 )
 RAY = {"dataset/ray_ingest.py", "training/ray_train.py", "training/ray_channel.py"}
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
 
 def imported(path: Path) -> Iterator[str]:

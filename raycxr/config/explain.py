@@ -40,9 +40,14 @@ def _explain_one(detail: Any) -> tuple[str, str]:
     if kind == "literal_error":
         return f"{key} = {value!r} is unknown", f"choose one of {detail['ctx']['expected']}"
     if kind == "value_error":
-        return f"{key}: {detail['ctx']['error']}", f"correct the keys of {key}"
+        return f"{key}: {detail['ctx']['error']}", f"change {key}"
+    if kind == "model_type":
+        return (
+            f"{key} = {value!r} is a value, {key} is a section",
+            f"set one of its keys: {', '.join(_keys_of(location))}",
+        )
     message = str(detail["msg"])
-    return f"{key} = {value!r}: {message[0].lower()}{message[1:]}", f"correct {key}"
+    return f"{key} = {value!r}: {message[0].lower()}{message[1:]}", f"set {key} to such a value"
 
 
 def _keys_of(location: Sequence[str]) -> list[str]:

@@ -147,6 +147,7 @@ def test_null_reads_back_as_null(tmp_path: Path, path: tuple[str, ...]) -> None:
     assert load_config(write(tmp_path, to_yaml(config))) == config
 
 
+folder_names = st.text(min_size=1).filter(lambda name: not {"$", "/"} & set(name) and name.strip("."))
 numbers = st.floats(min_value=1e-12, allow_nan=False)
 configs = st.builds(
     Config,
@@ -156,7 +157,7 @@ configs = st.builds(
     ingest=st.none() | st.just(INGEST),
     loss=st.dictionaries(st.text(min_size=1), numbers, min_size=1),
     optimizer=st.builds(OptimizerSection, lr=numbers, clip_norm=st.none() | numbers, weight_decay=numbers),
-    train=st.builds(TrainSection, name=st.none() | st.text().filter(lambda name: "$" not in name)),
+    train=st.builds(TrainSection, name=st.none() | folder_names),
 )
 
 
@@ -164,6 +165,12 @@ configs = st.builds(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 def test_any_configuration_reads_back(tmp_path: Path, config: Config) -> None:
     assert load_config(write(tmp_path, to_yaml(config))) == config
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "/runs"])
+def test_a_run_has_the_name_of_one_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"train.name: .*is not the name of a folder"):
+        load_config(write(tmp_path, f"train: {{name: {name!r}}}\n"))
 
 
 def test_nulls_that_say_nothing_are_left_out() -> None:
