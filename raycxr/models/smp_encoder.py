@@ -64,7 +64,7 @@ def build_with_encoder(
             "give this machine internet access (HF_ENDPOINT names a mirror), put the state dict into your "
             "storage and name its URI, or set model.encoder_weights=null",
         ) from error
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, AssertionError) as error:
+    except (ValueError, TypeError, RuntimeError, AssertionError) as error:
         # The library and timm say in many ways that an encoder cannot hand out the features asked for.
         detail = str(error) or "it cannot hand out maps of the size that this network needs"
         raise ConfigurationError(
