@@ -228,3 +228,11 @@ def test_heavy_packages_stay_out(code: str, absent: tuple[str, ...]) -> None:
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_a_verb_it_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "evaluate" in told.err
+    assert "raycxr:" not in told.err

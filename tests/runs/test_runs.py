@@ -146,3 +146,17 @@ def test_the_record_tells_what_was_run(storage: Location) -> None:
     assert record["dataset"] == DATASET
     assert {"torch", "ray", "python"} <= set(record["versions"])
     assert Config.model_validate(record["config"]) == Config()
+
+
+def test_a_run_that_ended_before_its_first_epoch_does_not_keep_its_name(tmp_path: Path) -> None:
+    parent = Location(tmp_path)
+    run = make_run(parent, "early", None)
+    with pytest.raises(TrainingError, match="exists"):
+        start_record(run, Config(), DATASET, 1)
+    finish_record(run, "failed", "no such encoder")
+    start_record(run, Config(), DATASET, 2)
+    assert (read_record(run)["status"], read_record(run)["world_size"]) == ("running", 2)
+    trained = make_run(parent, "trained", 0.5)
+    finish_record(trained, "failed", "the loss became nan")
+    with pytest.raises(TrainingError, match="exists"):
+        start_record(trained, Config(), DATASET, 1)
