@@ -7,39 +7,28 @@ shards of the new films and leaves those that are there.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import raycxr
 from raycxr.config.dataset import SplitSection
-from raycxr.config.ingest import IngestSection
 from raycxr.config.sections import Config
 from raycxr.dataset.convert import Rules, film_fingerprint
-from raycxr.dataset.generation import Generation, put_back, read_current_manifest, read_generation, set_aside
+from raycxr.dataset.generation import Generation, read_generation
 from raycxr.dataset.leftovers import check_own_folder, clear_leftovers, find_unfinished
 from raycxr.dataset.manifest import (
-    INDEX,
-    INDEX_SCHEMA,
     MANIFEST,
-    REJECT_SCHEMA,
-    REJECTS,
-    Counts,
-    Geometry,
     Manifest,
     ShardEntry,
     check_shards,
-    write_rows,
 )
 from raycxr.dataset.plan import Plan, ShardPlan, build_plan, build_rules, reject_strange_names
+from raycxr.dataset.publication import publish_data_set
 from raycxr.dataset.shard_task import PARTS, write_shard
-from raycxr.dataset.split import assign_splits, check_divisible
-from raycxr.errors import ConfigurationError, DataError, StorageError
-from raycxr.number_text import count
+from raycxr.dataset.split import check_divisible
+from raycxr.errors import ConfigurationError, DataError
 from raycxr.sources.film import Listing
 from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.storage.check import check_writable
@@ -124,7 +113,7 @@ def ingest(config: Config, run: Runner, progress: Progress) -> IngestSummary:
     if before.manifest is not None and (out / MANIFEST).exists() and (index, rejects) == (before.index, before.rejects):
         manifest = before.manifest
     else:
-        manifest = _publish(out, before, parts, index, rejects, plan, rules, section, split)
+        manifest = publish_data_set(out, before, parts, index, rejects, plan, rules, section, split)
     clear_leftovers(out, manifest, unfinished)
     return _summary(out, manifest, skipped, rejects)
 
@@ -195,97 +184,6 @@ def _index(before: Generation, parts: list[dict[str, Any]]) -> list[dict[str, An
     """Rows of the index: the old ones, and those of the new shards by their places in the manifest."""
     new = [{**row, "shard": place} for place, part in enumerate(parts, len(before.shards)) for row in part["index"]]
     return before.index + new
-
-
-def _publish(
-    out: Location,
-    before: Generation,
-    parts: list[dict[str, Any]],
-    index: list[dict[str, Any]],
-    rejects: list[dict[str, str]],
-    plan: Plan,
-    rules: Rules,
-    section: IngestSection,
-    split: SplitSection,
-) -> Manifest:
-    try:
-        _check_contents(index, rejects, rules, out)
-    except DataError:
-        # Whoever mends the films does not want to hear the same again from notes of what was wrong with them.
-        (out / PARTS).delete_tree()
-        raise
-    splits = assign_splits(index, split, {row["id"]: row["split"] for row in before.index})
-    for row in index:
-        row["split"] = splits[row["id"]]
-    manifest = Manifest(
-        raycxr=raycxr.__version__,
-        source=rules.source_name,
-        classes=tuple(rules.structures),
-        structures=dict(rules.structures),
-        geometry=Geometry(size=rules.size),
-        intensity=section.intensity,
-        codec=section.codec,
-        decoder=_decoders(before, rules.source.decoder),
-        counts=Counts(
-            listed=len(index) + len(rejects),
-            images=len(index),
-            rejected=len(rejects),
-            annotated=sum(row["annotated"] for row in index),
-        ),
-        shards=before.shards + tuple(ShardEntry(**part["shard"]) for part in parts),
-        masks=before.masks + tuple(ShardEntry(**part["mask"]) for part in parts),
-        split=split,
-        patient_key=rules.patient_key,
-        rules=plan.rules,
-        id=_content_id(index, rules, section),
-    )
-    if read_current_manifest(out) != before.manifest:
-        raise DataError(f"another ingest has published {out} in the meantime", "run the same again")
-    set_aside(out, before)
-    try:
-        write_rows(out / INDEX, index, INDEX_SCHEMA)
-        write_rows(out / REJECTS, rejects, REJECT_SCHEMA)
-        (out / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    except StorageError:
-        put_back(out, before)
-        raise
-    return manifest
-
-
-def _decoders(before: Generation, now: str) -> str:
-    """What has decoded the films: a data set may have grown after an upgrade."""
-    earlier = before.manifest.decoder if before.manifest else now
-    return earlier if earlier.endswith(now) else f"{earlier}; later {now}"
-
-
-def _check_contents(index: list[dict[str, Any]], rejects: list[dict[str, str]], rules: Rules, out: Location) -> None:
-    if not index:
-        reason, most = Counter(row["reason"] for row in rejects).most_common(1)[0]
-        example = next(row for row in rejects if row["reason"] == reason)
-        all_of_them = "the only film was" if len(rejects) == 1 else f"all {len(rejects)} films were"
-        raise DataError(
-            f"{all_of_them} rejected, {most} as {reason}: {example['original']}: {example['detail']}",
-            "mend the films, or ingest.images and ingest.masks",
-        )
-    annotated = [row["pixels"] for row in index if row["annotated"]]
-    for bit, name in enumerate(rules.structures):
-        if annotated and not any(pixels[bit] for pixels in annotated):
-            raise DataError(
-                f"class {name!r} has no pixel in {count(len(annotated), 'annotated film')}; {out} was not published",
-                "check ingest.classes and the masks, or leave the class out",
-            )
-
-
-def _content_id(index: list[dict[str, Any]], rules: Rules, section: IngestSection) -> str:
-    contents = {
-        # By id, so that a data set that has grown is the same as one that was written at once.
-        "films": sorted([row["id"], row["labels"], row["sha256"], row["masks_sha256"]] for row in index),
-        "structures": [[name, list(parts)] for name, parts in rules.structures.items()],
-        "inverted": section.inverted,
-        "size": rules.size,
-        "intensity": section.intensity.model_dump(),
-    }
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _summary(out: Location, manifest: Manifest, skipped: int, rejects: list[dict[str, str]]) -> IngestSummary:

@@ -280,7 +280,7 @@ def _saved_before_failing(saver: Saver | None, session: Session) -> Iterator[Non
     """Where an epoch fails, wait until what the epochs before it left is in storage: the process may end at once."""
     try:
         yield
-    except Exception:  # whatever it is goes on; only the saver is waited for
+    except Exception:  # whatever it was, it goes on; here only the files of earlier epochs are waited for
         if saver is not None:
             saver.close()
         session.close()

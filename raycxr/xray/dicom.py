@@ -104,9 +104,8 @@ def decode_dicom(data: bytes) -> DicomFilm:
         )
     except DataError:
         raise
-    # Elements of a damaged header turn out to be texts, lists or numbers where something else should be, which
-    # surfaces as any error, anywhere; its text may quote them.
-    except Exception:
+    except Exception:  # elements of a damaged header are of any type, which surfaces as any error, anywhere
+        # What the error says may quote them.
         raise DataError("DICOM header is damaged: an element is none of what the standard allows", _REPLACE) from None
 
 
@@ -121,8 +120,7 @@ def _read_header(data: bytes) -> FileDataset:
         syntax = film.file_meta.get("TransferSyntaxUID")
     except InvalidDicomError:
         raise RefusedFilmError("not_dicom", "no DICOM file: its header cannot be read", "remove it") from None
-    # A damaged stream breaks pydicom anywhere; see `decode_dicom`.
-    except Exception:
+    except Exception:  # a damaged stream breaks pydicom anywhere, see `decode_dicom`
         raise DataError(f"DICOM file is truncated or damaged ({len(data)} bytes)", _REPLACE) from None
     if "PixelData" not in film and any(tag in data for tag in _PIXEL_DATA):
         # pydicom leaves out an element that it cannot read to its end.

@@ -173,9 +173,8 @@ def _lowest_bits(pixels: Stored, film: FileDataset) -> Stored:
 def _run(decode: Callable[[], NDArray[Any]], what: str) -> NDArray[Any]:
     try:
         return decode()
-    # Codecs have error classes of their own, and raise ValueError, MemoryError and others for headers that make no
-    # sense. What they say may quote elements of the file.
-    except Exception:
+    except Exception:  # codecs have error classes of their own, and raise others for headers that make no sense
+        # What they say may quote elements of the file.
         raise DataError(f"{what} frame is damaged", _REPLACE) from None
 
 
