@@ -147,7 +147,7 @@ chosen by the loss on {section.validation_fraction:.0%} of them.
 {rows}
 
 The figures are those of models of the same configuration, each tested on the films that it was not trained on \
-({folds}), threshold {section.threshold:g}; always saying what more films are is right in \
+({folds}), threshold {section.threshold:g}; the more frequent answer alone is right in \
 {chance_accuracy(metrics):.1%}. {seen}The model in this bundle has seen all of these films: measure it on others.
 
 `model.safetensors` holds the weights, `config.yaml` the whole configuration, `postprocess.json` label, threshold and \

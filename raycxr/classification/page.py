@@ -121,7 +121,7 @@ def _page(
         f"<h2>{escape(heading)}</h2>",
         f"<div class='scroll'>{_table(metrics)}</div>",
         f"<p class='about'>95 % bootstrap intervals over films below each value. {told} A film above "
-        f"{section.threshold:g} is called positive. Always saying what more films are is right in "
+        f"{section.threshold:g} is called positive. The more frequent answer alone is right in "
         f"{percent(chance_accuracy(metrics))}. {seen_text(metrics['seen_in_training'], len(films))}</p>",
         _confusion(films, probabilities > section.threshold),
         "<div class='charts'>",

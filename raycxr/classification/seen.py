@@ -41,9 +41,9 @@ def seen_text(seen: Seen, tested: int) -> str:
     """One sentence for people; empty where no part of a classifier came out of a bundle."""
     if not seen:
         return ""
-    told = ", ".join(f"the {part.replace('_', ' ')} on {_number(number)}" for part, number in seen.items())
+    told = ", ".join(f"the {part.replace('_', ' ')} had seen {_number(number)}" for part, number in seen.items())
     films = count(tested, "film")
-    return f"Parts out of bundles were trained before, with masks and without labels: of the {films} tested {told}."
+    return f"In training for its bundle, {told} of the {films} tested here, with their masks, not their labels."
 
 
 def _number(films: int | None) -> str:

@@ -18,6 +18,7 @@ from raycxr.errors import DataError, UsageError
 from raycxr.evaluation.film_metrics import FilmMeasures, measure_film
 from raycxr.evaluation.truth import OriginalMasks, exclusive
 from raycxr.metrics.film_score import film_scores
+from raycxr.number_text import count
 from raycxr.postprocess.rule import DecisionRule, apply_rules
 from raycxr.prediction.decision import shared_rules
 from raycxr.prediction.films import PredictedFilm, predict_films
@@ -70,6 +71,11 @@ class Evaluation:
     films: list[FilmResult] = field(default_factory=list)
     worst: list[tuple[FilmResult, FilmPicture]] = field(default_factory=list)
     best: list[tuple[FilmResult, FilmPicture]] = field(default_factory=list)
+
+    @property
+    def films_in_words(self) -> str:
+        """How many films of which split there are."""
+        return count(len(self.films), "film" if self.split == "all" else f"{self.split} film")
 
     def add(self, film: FilmResult, picture: FilmPicture, pictures: int) -> None:
         """Enter a film, and its picture where it is one of so many worst or best ones so far."""

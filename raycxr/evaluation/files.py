@@ -9,7 +9,6 @@ from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.overlay import contact_sheet
 from raycxr.evaluation.page import report_page
 from raycxr.evaluation.summary import film_table, summary_json
-from raycxr.number_text import count
 from raycxr.prediction.predictor import Predictor
 from raycxr.storage.location import Location
 
@@ -41,7 +40,7 @@ def write_evaluation(
 
 def _pictures(evaluation: Evaluation) -> dict[str, bytes]:
     """Heading -> PNG; nothing where no picture is wanted."""
-    of_all = f"of {count(len(evaluation.films), f'{evaluation.split} film')}"
+    of_all = f"of {evaluation.films_in_words}"
     # Of few films none is shown as one of the worst and one of the best.
     half = len(evaluation.films) // 2
     chosen = {"Worst": evaluation.worst[: len(evaluation.films) - half], "Best": evaluation.best[:half]}

@@ -9,7 +9,6 @@ from typing import Any
 from raycxr.evaluation.evaluate import Evaluation
 from raycxr.evaluation.titles import GROUPS, figure, left_out, title
 from raycxr.html_document import html_document, picture_uri
-from raycxr.number_text import count
 
 STYLE = """
 tr:nth-child(n + 3):last-child td { font-weight: 600; } td small { white-space: nowrap; }
@@ -35,7 +34,7 @@ def report_page(
     """
     parts = [f"<h1>{html.escape(model)}</h1><p class='about'>{html.escape(bundles)}</p>"]
     for evaluation, summary, sheets in zip(evaluations, summaries, pictures, strict=True):
-        films = count(summary["images"], f"{evaluation.split} film")
+        films = evaluation.films_in_words
         about = f"{films}, {evaluation.dataset} (content {evaluation.dataset_id})"
         parts.append(f"<h2>How well it does</h2><p class='about'>{html.escape(about)}</p>")
         parts.append(_tables(summary))

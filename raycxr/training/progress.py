@@ -94,6 +94,11 @@ class SilentProgress:
         """Show nothing."""
 
 
+def _speed(films: float) -> str:
+    """Nothing where no film was trained on: the mean of networks without batch statistics takes no pass."""
+    return f"{films:.{0 if films >= 10 else 1}f} films/s  " if films else ""
+
+
 def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     """One line about an epoch, from its entry of the history."""
     validation = entry["validation"]
@@ -108,5 +113,5 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     return (
         f"{head}  validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
         f"{''.join(presence)}"
-        f"{speed:.{0 if speed >= 10 else 1}f} films/s  {entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
+        f"{_speed(speed)}{entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
     )

@@ -99,7 +99,7 @@ def test_films_of_a_data_set_that_is_gone_are_not_known(
 
 def test_one_sentence_says_it() -> None:
     assert seen_text({}, 48) == ""
-    assert seen_text({"encoder": 30, "lung_finder": None}, 48).endswith(
-        "of the 48 films tested the encoder on 30, the lung finder on a number that is not known."
-    )
-    assert "the encoder on none" in seen_text({"encoder": 0}, 48)
+    assert (
+        "the encoder had seen 30, the lung finder had seen a number that is not known of the 48 films tested here"
+    ) in seen_text({"encoder": 30, "lung_finder": None}, 48)
+    assert "the encoder had seen none of the 48 films" in seen_text({"encoder": 0}, 48)
