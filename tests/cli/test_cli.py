@@ -129,7 +129,7 @@ def test_one_is_no_plural(
     for text in texts:
         assert ONE_IN_PLURAL.findall(text) == []
     assert "training: 1 step an epoch" in texts[4]
-    assert "Worst of 1 all film" in texts[-1]
+    assert "Worst of 1 film" in texts[-1]
 
 
 def test_a_second_data_set_that_is_none_is_told_before_the_first_is_measured(
