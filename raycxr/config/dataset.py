@@ -16,6 +16,8 @@ class SplitSection(Section):
     `scr-folds` is the SCR protocol: fold 1 holds the odd and fold 2 the even films; `fold` is the one tested.
     `k-fold` tests fold `fold` of `folds`. Both take the share `validation_fraction` of the rest for validation.
     `given` uses the folders or tables of the source (train, validation, test).
+    With `validation_folds` the films that are not tested are divided anew: fold `validation_fold` of so many validates,
+    the others train.
     """
 
     rule: Literal["fraction", "scr-folds", "k-fold", "given"] = "fraction"
@@ -25,10 +27,14 @@ class SplitSection(Section):
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     folds: Annotated[int, Field(ge=2)] = 5
     fold: Annotated[int, Field(ge=1)] = 1
+    validation_folds: Annotated[int, Field(ge=2)] | None = None
+    validation_fold: Annotated[int, Field(ge=1)] = 1
     seed: int = 0
 
     @model_validator(mode="after")
     def _fold_exists(self) -> SplitSection:
+        if self.validation_folds is not None and self.validation_fold > self.validation_folds:
+            raise ValueError(f"validation_fold {self.validation_fold} is none of 1 to {self.validation_folds}")
         available = {"scr-folds": 2, "k-fold": self.folds}.get(self.rule)
         if available is not None and self.fold > available:
             raise ValueError(f"fold {self.fold} does not exist: {self.rule} has folds 1 to {available}")

@@ -47,6 +47,18 @@ def assign_splits(
         The rule does not fit the data (no given split, no number in a name, fewer groups than folds).
     """
     groups = sorted(film_groups(index), key=lambda group: _order(rule.seed, group[0]))
+    splits = _by_rule(index, groups, rule, kept)
+    if rule.validation_folds is None:
+        return splits
+    rest = [group for group in groups if splits[group[0]] != "test"]
+    _check_folds(len(rest), rule.validation_folds, "dataset.split.validation_folds")
+    validating = _fold(index, rest, rule.validation_folds, rule.validation_fold, rule.seed)
+    return splits | {film: "validation" if film in validating else "train" for group in rest for film in group}
+
+
+def _by_rule(
+    index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule: SplitSection, kept: Mapping[str, str]
+) -> dict[str, str]:
     splits, free = _keep(groups, kept)
     if rule.rule == "fraction":
         shares = {"train": rule.train, "validation": rule.validation, "test": rule.test}
@@ -54,8 +66,8 @@ def assign_splits(
     if rule.rule == "given":
         return splits | _given(index, groups, free, rule, kept)
     if rule.rule == "k-fold":
-        _check_folds(len(groups), rule)
-        tested = _fold(index, groups, rule)
+        _check_folds(len(groups), rule.folds, "dataset.split.folds")
+        tested = _fold(index, groups, rule.folds, rule.fold, rule.seed)
     else:
         tested = {row["id"] for row in index if _scr_fold(row["id"]) == rule.fold}
     # A group with one film in the tested fold goes there whole.
@@ -83,7 +95,7 @@ def check_divisible(given: Mapping[str, str | None], rule: SplitSection) -> None
         for film in given:
             _scr_fold(film)
     if rule.rule == "k-fold":
-        _check_folds(len(given), rule)
+        _check_folds(len(given), rule.folds, "dataset.split.folds")
 
 
 def _keep(groups: Sequence[list[str]], kept: Mapping[str, str]) -> tuple[dict[str, str], list[list[str]]]:
@@ -106,8 +118,10 @@ def _train_and_validation(groups: Sequence[list[str]], rule: SplitSection, kept:
     return _proportions(groups, shares, present)
 
 
-def _fold(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule: SplitSection) -> set[str]:
-    """Films of the tested one of k folds.
+def _fold(
+    index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], folds: int, fold: int, seed: int
+) -> set[str]:
+    """Films of one of k folds, counted from 1.
 
     Groups are dealt out in the order in which they come into the index, one to each fold in a round, and every round
     in an order of its own that follows from the seed. A data set that grows has its new films at the end, so that
@@ -115,13 +129,13 @@ def _fold(index: Sequence[Mapping[str, Any]], groups: Sequence[list[str]], rule:
     """
     number = {row["id"]: position for position, row in enumerate(index)}
     dealt = sorted(groups, key=lambda group: min(number[film] for film in group))
-    tested: set[str] = set()
-    for start in range(0, len(dealt), rule.folds):
-        order = sorted(range(rule.folds), key=lambda fold: _order(rule.seed, f"round {start} fold {fold}"))
-        for group, fold in zip(dealt[start : start + rule.folds], order, strict=False):
-            if fold == rule.fold - 1:
-                tested.update(group)
-    return tested
+    chosen: set[str] = set()
+    for start in range(0, len(dealt), folds):
+        order = sorted(range(folds), key=lambda place: _order(seed, f"round {start} fold {place}"))
+        for group, place in zip(dealt[start : start + folds], order, strict=False):
+            if place == fold - 1:
+                chosen.update(group)
+    return chosen
 
 
 def split_counts(splits: Mapping[str, str]) -> dict[str, int]:
@@ -189,12 +203,10 @@ def _scr_fold(film_id: str) -> int:
     return 1 if int(number.group(1)) % 2 else 2
 
 
-def _check_folds(patients: int, rule: SplitSection) -> None:
-    if patients < rule.folds:
+def _check_folds(patients: int, folds: int, key: str) -> None:
+    if patients < folds:
         there = "is" if patients == 1 else "are"
-        raise DataError(
-            f"{rule.folds} folds need as many patients, there {there} {patients}", "lower dataset.split.folds"
-        )
+        raise DataError(f"{folds} folds need as many patients, there {there} {patients}", f"lower {key}")
 
 
 def _check_given(given: Mapping[str, str | None]) -> None:

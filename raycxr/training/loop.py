@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,11 @@ from torch.utils.data import DataLoader
 
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
-from raycxr.dataset.films import Batch, Films, SplitIndex, check_trainable, open_splits, shard_paths
+from raycxr.dataset.films import Batch, Films, SplitIndex, open_splits, shard_paths
 from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
-from raycxr.dataset.sampling import EpochOrder, build_order
-from raycxr.errors import ConfigurationError, TrainingError
-from raycxr.losses.choices import build_loss, check_image_loss
+from raycxr.errors import TrainingError
+from raycxr.losses.choices import build_loss
 from raycxr.losses.weighted_sum import WeightedSum
-from raycxr.models.choices import check_model, fewest_films, size_divisor, smallest_size
-from raycxr.number_text import count
 from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
@@ -30,14 +27,14 @@ from raycxr.runs.record import now
 from raycxr.storage.location import Location
 from raycxr.training.average import EpochMean, WeightAverage
 from raycxr.training.batch_statistics import measure_batch_statistics
+from raycxr.training.config_check import epoch_order
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
-from raycxr.training.metric_check import check_metric
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import Session
-from raycxr.training.start import check_start, initial_network
+from raycxr.training.start import initial_network
 from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
 
@@ -51,52 +48,27 @@ class Loaders:
     validation: DataLoader[Batch]
 
 
-def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> TargetKind:
-    """Find what is wrong with a configuration before anything is started.
-
-    Raises
-    ------
-    ConfigurationError, DataError
-        Film size, batch size, loss, metric or classes do not fit.
-    """
-    check_trainable(splits)
-    target = target_kind(config.dataset, splits.manifest.classes)
-    check_model(config.model)
-    build_loss(config.loss, config.dataset.target, config.loss_settings)
-    check_image_loss(config.loss, config.model.image_head)
-    check_start(config, target, splits)
-    _make_order(config, splits)
-    training_rules(config, target)
-    size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
-    if size % divisor:
-        raise ConfigurationError(
-            f"films are {size}x{size} pixels, {config.model.name} needs a multiple of {divisor}",
-            f"ingest with ingest.size={max(divisor, size // divisor * divisor)}",
-        )
-    if size < smallest_size(config.model):
-        raise ConfigurationError(
-            f"films are {size}x{size} pixels, {config.model.name} needs {smallest_size(config.model)} or more",
-            f"ingest with ingest.size={smallest_size(config.model)}",
-        )
-    shares = workers * config.train.accumulate
-    if config.train.batch_size % shares:
-        raise ConfigurationError(
-            f"train.batch_size = {config.train.batch_size} cannot be shared by {count(workers, 'worker')}"
-            f" x {count(config.train.accumulate, 'accumulation step')}",
-            f"choose a multiple of {shares}",
-        )
-    if config.train.batch_size // shares < fewest_films(config.model):
-        raise ConfigurationError(
-            f"train.batch_size = {config.train.batch_size} leaves one film to a forward pass,"
-            f" and the batch norm of {config.model.name} needs two",
-            f"choose {2 * shares} or more",
-        )
-    check_metric(config, target, splits)
-    return target
-
-
 def run_training(config: Config, run: Location, session: Session, cpus: int) -> Progress:
-    """Train one run to its end.
+    """Train one run to its end; parameters as of `train_epochs`.
+
+    Returns
+    -------
+    Progress
+        The history and the best epoch.
+    """
+    epochs = train_epochs(config, run, session, cpus)
+    while True:
+        try:
+            next(epochs)
+        except StopIteration as end:
+            progress: Progress = end.value
+            return progress
+
+
+def train_epochs(
+    config: Config, run: Location, session: Session, cpus: int
+) -> Generator[dict[str, Any], None, Progress]:
+    """Train one run epoch by epoch, as far as it is asked to.
 
     Parameters
     ----------
@@ -108,6 +80,12 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         Where this worker stands.
     cpus : int
         CPUs of this worker, loading processes included.
+
+    Yields
+    ------
+    dict
+        The entry of each epoch in the history, once it is reported. Where the generator is closed there, the files of
+        that epoch are still brought to their end.
 
     Returns
     -------
@@ -138,15 +116,15 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
         saver.resume(state.progress, snapshot)
 
     last_ended = time.perf_counter()
-    while state.progress.epoch < config.train.epochs and not _is_stale(state.progress, config.train.patience):
-        epoch = state.progress.epoch + 1
-        train_started = time.perf_counter()
-        session.progress.start(epoch, config.train.epochs, steps_per_epoch)
-        if loaders.train_sampler.epoch != epoch:
-            loaders.train_sampler.epoch = epoch
-            batches = iter(loaders.train)
-        seed_epoch(config.train.seed, epoch, session.rank)
-        with _saved_before_failing(saver, session):
+    with _saved_before_leaving(saver, session):
+        while state.progress.epoch < config.train.epochs and not _is_stale(state.progress, config.train.patience):
+            epoch = state.progress.epoch + 1
+            train_started = time.perf_counter()
+            session.progress.start(epoch, config.train.epochs, steps_per_epoch)
+            if loaders.train_sampler.epoch != epoch:
+                loaders.train_sampler.epoch = epoch
+                batches = iter(loaders.train)
+            seed_epoch(config.train.seed, epoch, session.rank)
             trained = train_epoch(
                 state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
                 config.train.accumulate, config.optimizer.clip_norm,
@@ -157,19 +135,20 @@ def run_training(config: Config, run: Location, session: Session, cpus: int) -> 
                 state.epoch_mean.after_epoch(epoch, state.model)
             metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
             _check_finite(metrics["loss"], epoch)
-        value = metric_value(metrics, config.train.metric)
-        state.schedule.after_epoch(value)
-        entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
-        epoch_ended = time.perf_counter()
-        # From the end of one epoch to the end of the next, so that saving the last one is not hidden.
-        entry["seconds"] = round(epoch_ended - last_ended, 3)
-        last_ended = epoch_ended
-        entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
-        copy = state.snapshot() | {"value": value} if saver is not None else None
-        session.report(entry, value, copy)
-        if saver is not None and copy is not None:
-            saver.save(entry, copy)
-        session.progress.end(entry, config.train.epochs)
+            value = metric_value(metrics, config.train.metric)
+            state.schedule.after_epoch(value)
+            entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
+            epoch_ended = time.perf_counter()
+            # From the end of one epoch to the end of the next, so that saving the last one is not hidden.
+            entry["seconds"] = round(epoch_ended - last_ended, 3)
+            last_ended = epoch_ended
+            entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
+            copy = state.snapshot() | {"value": value} if saver is not None else None
+            session.report(entry, value, copy)
+            if saver is not None and copy is not None:
+                saver.save(entry, copy)
+            session.progress.end(entry, config.train.epochs)
+            yield entry
     if state.epoch_mean is not None:
         # Not in a checkpoint: a run that is killed from here on repeats it from its last one.
         _validate_epoch_mean(state, state.epoch_mean, config, loaders, loss, target, compute, session, saver)
@@ -217,7 +196,7 @@ def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute:
     train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
     augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
     train, parts = config.train, config.train.accumulate
-    order = _make_order(config, splits)
+    order = epoch_order(config, splits)
     sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
     per_pass = train.batch_size // (parts * session.world_size)
     validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
@@ -228,11 +207,6 @@ def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute:
         make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
         make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
     )
-
-
-def _make_order(config: Config, splits: SplitIndex) -> EpochOrder:
-    rows, classes = splits.annotated("train"), splits.manifest.classes
-    return build_order(config.sampling, rows, classes, config.train.batch_size, config.train.seed)
 
 
 def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_per_epoch: int) -> TrainingState:
@@ -276,11 +250,14 @@ def _check_finite(validation_loss: float, epoch: int) -> None:
 
 
 @contextmanager
-def _saved_before_failing(saver: Saver | None, session: Session) -> Iterator[None]:
-    """Where an epoch fails, wait until what the epochs before it left is in storage: the process may end at once."""
+def _saved_before_leaving(saver: Saver | None, session: Session) -> Iterator[None]:
+    """Where an epoch fails, or is the last one asked for, wait until what it and those before it left is in storage.
+
+    The process may end at once.
+    """
     try:
         yield
-    except Exception:  # whatever it was, it goes on; here only the files of earlier epochs are waited for
+    except (Exception, GeneratorExit):  # whatever it was, it goes on; here only the files of epochs are waited for
         if saver is not None:
             saver.close()
         session.close()

@@ -21,7 +21,8 @@ from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.storage.patience import first_contact
 from raycxr.training.allocator import keep_freed_memory
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.loop import run_training
 from raycxr.training.session import LocalSession
 
 

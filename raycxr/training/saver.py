@@ -76,9 +76,10 @@ class Saver:
             self.curves.close()
 
     def _wait(self) -> None:
-        if self.pending is not None:
-            self.pending.result()
-            self.pending = None
+        # Forgotten first: what went wrong is told once.
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
 
     def _write(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any], weights: Weights | None) -> None:
         if weights is not None:

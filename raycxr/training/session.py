@@ -109,9 +109,10 @@ class LocalSession:
         self.writer.shutdown()
 
     def _wait(self) -> None:
-        if self.pending is not None:
-            self.pending.result()
-            self.pending = None
+        # Forgotten first: what went wrong is told once.
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
 
     def _write(self, snapshot: Mapping[str, Any], value: float) -> None:
         folder = self.run / f"{CHECKPOINT}{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"

@@ -25,9 +25,10 @@ from raycxr.prediction.target import target_kind
 from raycxr.runs.record import BEST, CHECKPOINT, STATE_FILE, read_history
 from raycxr.storage.location import Location
 from raycxr.training.average import WeightAverage
+from raycxr.training.config_check import check_trainable_config
 from raycxr.training.epoch import train_epoch
 from raycxr.training.finite import FiniteLoss
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.loop import run_training
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.progress import EpochProgress, SilentProgress
 from raycxr.training.schedule import Schedule

@@ -24,8 +24,9 @@ from raycxr.prediction.predictor import load_predictor
 from raycxr.prediction.target import target_kind
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
+from raycxr.training.config_check import check_trainable_config
 from raycxr.training.epoch import train_epoch, validate
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.loop import run_training
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession

@@ -14,7 +14,8 @@ from raycxr.errors import ConfigurationError
 from raycxr.losses.choices import LOSSES
 from raycxr.losses.target import Target
 from raycxr.storage.location import Location
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.loop import run_training
 from raycxr.training.session import LocalSession
 
 

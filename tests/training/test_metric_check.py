@@ -12,7 +12,7 @@ from raycxr.errors import ConfigurationError
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import read_history
 from raycxr.storage.location import Location
-from raycxr.training.loop import check_trainable_config
+from raycxr.training.config_check import check_trainable_config
 from raycxr.training.run import train, train_here
 
 

@@ -22,7 +22,8 @@ from raycxr.prediction.predictor import load_predictor
 from raycxr.runs.bundle import MARKER, POSTPROCESS, WEIGHTS, read_bundle
 from raycxr.runs.record import BEST, read_history
 from raycxr.storage.location import Location
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.loop import run_training
 from raycxr.training.rule_search import SCORE
 from raycxr.training.session import LocalSession
 

@@ -14,7 +14,8 @@ from raycxr.errors import ConfigurationError, DataError
 from raycxr.runs.metric import default_mode
 from raycxr.sources.synth import write_pairs
 from raycxr.storage.location import Location
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.loop import run_training
 from raycxr.training.session import LocalSession
 from raycxr.training.state import Progress
 from raycxr.xray.picture import encode_png

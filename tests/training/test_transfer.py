@@ -17,7 +17,8 @@ from raycxr.prediction.bundle import load_model
 from raycxr.prediction.snapshot import plain_weights
 from raycxr.runs.record import BEST
 from raycxr.storage.location import Location
-from raycxr.training.loop import check_trainable_config, run_training
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.loop import run_training
 from raycxr.training.session import LocalSession
 
 
