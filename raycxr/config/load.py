@@ -21,7 +21,7 @@ from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError
 
 # Mappings whose keys are the user's own: a file that names one replaces the inherited one whole.
-FREE_MAPPINGS = {("loss",), ("ingest", "classes"), ("sampling", "source_weights")}
+FREE_MAPPINGS = {("loss",), ("ingest", "classes"), ("sampling", "source_weights"), ("tune", "space")}
 # A file or an override that names a preset starts its section anew: inherited keys would go over those of the preset.
 PRESET = ("augment", "preset")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

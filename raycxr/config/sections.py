@@ -21,6 +21,7 @@ from raycxr.config.postprocess import PostprocessSection
 from raycxr.config.sampling import SamplingSection
 from raycxr.config.section import NonNegative, Section
 from raycxr.config.train import TrainSection
+from raycxr.config.tune import TuneSection
 
 
 class StorageSection(Section):
@@ -67,6 +68,7 @@ class Config(Section):
     postprocess: PostprocessSection = PostprocessSection()
     classify: ClassifySection | None = Field(None, description="where given, a classifier is trained")
     evaluate: EvaluateSection = EvaluateSection()
+    tune: TuneSection = TuneSection()
     storage: StorageSection = StorageSection()
     resources: ResourcesSection = ResourcesSection()
     tracking: TrackingSection = TrackingSection()
