@@ -154,6 +154,18 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         raise ConfigurationError(f"override {key}: {text!r} is not valid YAML", "quote the value") from None
+    set_key(values, key.strip(), value)
+
+
+def set_key(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in plain values, as an override does; a preset starts its section anew.
+
+    Raises
+    ------
+    ConfigurationError
+        A part of the key before the last holds a value.
+    """
+    parts = key.split(".")
     section = values
     for part in parts[:-1]:
         inner = section.get(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +27,11 @@ class ParameterSection(Section):
     loguniform: tuple[Positive, Positive] | None = None
     randint: tuple[int, int] | None = None
     when: dict[str, Any] = Field({})
+
+    @field_validator("choice", "grid", mode="before")
+    @classmethod
+    def _numbers(cls, values: Any) -> Any:
+        return [_number(value) for value in values] if isinstance(values, list) else values
 
     @model_validator(mode="after")
     def _one_kind(self) -> ParameterSection:
@@ -119,6 +125,15 @@ def _flatten(space: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _is_parameter(value: Mapping[str, Any]) -> bool:
-    """Whether a mapping describes the values of a key; any other one holds keys."""
-    return not value or any(key in (*KINDS, "when") or not isinstance(inner, list | Mapping)
-                            for key, inner in value.items())  # fmt: skip
+    """Whether a mapping describes the values of a key, perhaps with a slip; any other one holds keys."""
+    return not value or any(get_close_matches(key, (*KINDS, "when"), n=1, cutoff=0.75) for key in value)
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 1e-4, which has no point, for a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

@@ -30,18 +30,25 @@ VERSIONED = ("torch", "ray", "segmentation-models-pytorch", "albumentations", "n
 
 
 def start_record(
-    run: Location, config: Config, dataset: Mapping[str, Any], world_size: int, local: bool = False
+    run: Location,
+    config: Config,
+    dataset: Mapping[str, Any],
+    world_size: int,
+    local: bool = False,
+    trial: Mapping[str, Any] | None = None,
 ) -> None:
     """Claim a run's folder.
 
     Parameters
     ----------
     dataset : mapping
-        `uri`, `id`, `classes`, `splits` (name -> films).
+        `uri`, `id`, `size`, `classes`, `splits` (name -> films).
     world_size : int
         Workers that train together.
     local : bool
-        Whether the run is trained without Ray.
+        Whether the run is trained without Ray Train.
+    trial : mapping or None
+        Of a sweep's trial: `candidate`, `member`, `parameters`.
 
     Raises
     ------
@@ -56,13 +63,14 @@ def start_record(
         "status": "running",
         "created": now(),
         "raycxr": raycxr.__version__,
-        "git": _git_revision(),
+        "git": git_revision(),
         "seed": config.train.seed,
         "world_size": world_size,
         "local": local,
         "dataset": dict(dataset),
         "versions": {"python": platform.python_version(), **_versions()},
         "config": config.model_dump(mode="json"),
+        **({} if trial is None else {"trial": dict(trial)}),
     }
     (run / RECORD).write_text(json.dumps(record, indent=2))
 
@@ -98,7 +106,7 @@ def resume_record(
             f"resume it {'with' if record['local'] else 'without'} --local, or start a new run from its weights with "
             f"train.start_from={run}",
         )
-    different = sorted(_differences(record["config"], config.model_dump(mode="json"), ""))
+    different = sorted(differences(record["config"], config.model_dump(mode="json"), RESUMABLE))
     if different:
         raise TrainingError(
             f"run {run.name} was started with other settings: {', '.join(different)}",
@@ -107,6 +115,14 @@ def resume_record(
     if record["world_size"] != world_size:
         record["resumed_world_size"] = world_size
     _finish(run, record, "running", None)
+
+
+def change_record(run: Location, config: Config, trial: Mapping[str, Any], exchange: Mapping[str, Any]) -> None:
+    """Enter that a trial of population-based training goes on with other parameters, from the weights of another."""
+    record = read_record(run)
+    record["config"], record["trial"] = config.model_dump(mode="json"), dict(trial)
+    record["exchanges"] = [*record.get("exchanges", []), dict(exchange)]
+    (run / RECORD).write_text(json.dumps(record, indent=2))
 
 
 def finish_record(run: Location, status: str, reason: str | None = None) -> None:
@@ -165,12 +181,13 @@ def _finish(run: Location, record: dict[str, Any], status: str, reason: str | No
     (run / RECORD).write_text(json.dumps(record, indent=2))
 
 
-def _differences(old: Any, new: Any, where: str) -> list[str]:
-    if where in RESUMABLE:
+def differences(old: Any, new: Any, ignored: tuple[str, ...], where: str = "") -> list[str]:
+    """Dotted keys in which two configurations differ, but for those that may."""
+    if where in ignored:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = set(old) | set(new)
-        return [d for key in keys for d in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))]
+        inner = [differences(old.get(key), new.get(key), ignored, f"{where}.{key}".lstrip(".")) for key in {*old, *new}]
+        return [key for keys in inner for key in keys]
     return [] if old == new else [where]
 
 
@@ -178,7 +195,7 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in VERSIONED}
 
 
-def _git_revision() -> str | None:
+def git_revision() -> str | None:
     """Commit of the source tree that is running, with `+changes` where files differ; None for an installed package."""
     revision = os.environ.get("RAYCXR_GIT_REVISION")
     if revision:

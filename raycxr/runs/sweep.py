@@ -51,6 +51,11 @@ class Trial:
             return None
         return max(defined) if mode == "max" else min(defined)
 
+    def best_entry(self, metric: str, mode: Mode) -> dict[str, Any] | None:
+        """Entry of the epoch with the best value; None before the first that is defined."""
+        best = self.value(metric, mode)
+        return next((entry for entry in self.history if _value(entry["validation"], metric) == best), None)
+
     @property
     def seconds(self) -> float:
         """Time that its epochs took."""
@@ -122,8 +127,9 @@ def ranked(trials: list[Trial], metric: str, mode: Mode) -> list[Candidate]:
 
 
 def short(key: str) -> str:
-    """The last part of a key, which most often says enough in a table."""
-    return key.rpartition(".")[2]
+    """The part of a key that says most in a table: `lr` of `optimizer.lr`, `model` of `model.name`."""
+    section, _, last = key.rpartition(".")
+    return section.rpartition(".")[2] if last == "name" and section else last
 
 
 def parameter_text(value: Any) -> str:

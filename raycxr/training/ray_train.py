@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,13 +21,13 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, TrainingError
 from raycxr.number_text import count
-from raycxr.runs.bundle import find_bundle
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD, STATE_FILE
 from raycxr.signals import kept_handler
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel, ChannelDisplay, ChannelProgress
+from raycxr.training.whole_paths import with_whole_paths
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +55,7 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     cpus = _cpus_per_worker(config)
     channel = Channel(uuid4().hex)
     settings = {
-        "config": _for_any_folder(config).model_dump(mode="json"),
+        "config": with_whole_paths(config).model_dump(mode="json"),
         "run": run.uri,
         "cpus": cpus,
         "attempt": channel.attempt,
@@ -81,24 +80,6 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
             f"training failed: {type(failure).__name__}: {first}",
             f"mend the cause and continue with --resume {run.name}; --debug shows the traceback",
         ) from failure
-
-
-def _for_any_folder(config: Config) -> Config:
-    """The configuration with whole paths: a worker's current folder is not the user's."""
-    uri = config.dataset_uri
-    assert uri is not None  # the data set was opened before the run was claimed
-    cache = config.dataset.cache and str(Path(config.dataset.cache).expanduser().resolve())
-    start = config.train.start_from and find_bundle(config.train.start_from).uri
-    weights = config.model.encoder_weights
-    if weights is not None and ("/" in weights or "." in weights):  # a file's, not the hub's
-        weights = Location(weights).uri
-    return config.model_copy(
-        update={
-            "dataset": config.dataset.model_copy(update={"uri": Location(uri).uri, "cache": cache}),
-            "train": config.train.model_copy(update={"start_from": start}),
-            "model": config.model.model_copy(update={"encoder_weights": weights}),
-        }
-    )
 
 
 def _trainer(config: Config, settings: dict[str, Any], cpus: int, run: Location) -> DataParallelTrainer:
@@ -182,23 +163,15 @@ class RaySession:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Model in DistributedDataParallel where there are several workers."""
-        from torch.nn import SyncBatchNorm
-        from torch.nn.parallel import DistributedDataParallel
+        from raycxr.training.distributed import average_gradients
 
-        if self.world_size == 1:
-            return model
-        on_gpu = self.device.type == "cuda"
-        if on_gpu and self.sync_batch_norm:
-            model = SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return DistributedDataParallel(model, device_ids=[self.device] if on_gpu else None)
+        return average_gradients(model, self.device, self.world_size, self.sync_batch_norm)
 
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over all workers."""
-        if self.world_size > 1:
-            import torch.distributed
+        from raycxr.training.distributed import sum_over_workers
 
-            torch.distributed.all_reduce(values)
-        return values
+        return sum_over_workers(values, self.world_size)
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
         """Snapshot that Ray Train registered last, also after a worker was lost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,28 +64,16 @@ def train(
         In one line: the configuration does not fit the data, the run exists or cannot be resumed, storage refuses,
         the loss diverged.
     """
-    with first_contact():
-        splits = open_splits(config)
     local = trainer is train_here
     workers = 1 if local else config.resources.workers
-    check_trainable_config(config, splits, workers)
-    _check_precision(config, local)
     run = (
         _find_run(config, resume)
         if resume is not None
         else Location(config.storage.uri) / run_name(config, config_path)
     )
-    check_writable(run.parent)
-    description = _describe(splits)
-    if resume is None:
-        start_record(run, config, description, workers, local)
-    else:
-        resume_record(run, config, description, workers, local)
+    description = claim_run(config, run, workers, local, resume is not None)
     counts = ", ".join(f"{count} {name}" for name, count in description["splits"].items())
-    tell(
-        f"run {run}: films of {splits.manifest.geometry.size} pixels ({counts}), "
-        f"classes {', '.join(description['classes'])}"
-    )
+    tell(f"run {run}: films of {description['size']} pixels ({counts}), classes {', '.join(description['classes'])}")
     try:
         trainer(config, run, resume is not None)
     except KeyboardInterrupt:
@@ -95,6 +83,49 @@ def train(
         # The record must not say "running" for ever; the error itself goes on to the user.
         finish_record(run, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
         raise
+    return close_run(config, run)
+
+
+def claim_run(
+    config: Config, run: Location, workers: int, local: bool, resume: bool, trial: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Check a configuration, and claim the folder of a new run or reopen that of one to resume.
+
+    Parameters
+    ----------
+    workers : int
+        Workers that train together.
+    local : bool
+        Whether the run is trained without Ray Train.
+    trial : mapping or None
+        What a sweep says of its trial: `candidate`, `member`, `parameters`.
+
+    Returns
+    -------
+    dict
+        The data set: `uri`, `id`, `size` (pixels), `classes`, `splits` (name -> films).
+    """
+    with first_contact():
+        splits = open_splits(config)
+    check_trainable_config(config, splits, workers)
+    check_precision(config, local)
+    check_writable(run.parent)
+    description = _describe(splits)
+    if resume:
+        resume_record(run, config, description, workers, local)
+    else:
+        start_record(run, config, description, workers, local, trial)
+    return description
+
+
+def close_run(config: Config, run: Location) -> RunResult:
+    """Enter that a run has finished.
+
+    Raises
+    ------
+    TrainingError
+        No epoch is the best one.
+    """
     history = read_history(run)
     best = next((entry for entry in reversed(history) if entry["best"]), None)
     if best is None:
@@ -126,7 +157,7 @@ def _find_run(config: Config, resume: str) -> Location:
     return Location(config.storage.uri) / resume
 
 
-def _check_precision(config: Config, local: bool) -> None:
+def check_precision(config: Config, local: bool) -> None:
     """Refuse what a CPU cannot compute in, where it is known that there is no GPU to train on."""
     on_gpu = torch.cuda.is_available() if local else config.resources.gpus_per_worker > 0
     if not on_gpu:
@@ -137,6 +168,7 @@ def _describe(splits: SplitIndex) -> dict[str, Any]:
     return {
         "uri": splits.location.uri,
         "id": splits.manifest.id,
+        "size": splits.manifest.geometry.size,
         "classes": list(splits.manifest.classes),
         "splits": {name: len(splits.annotated(name)) for name in splits.rows},
     }

@@ -65,15 +65,19 @@ class LocalSession:
         Which way the metric is better.
     resume : bool
         Whether to continue from the latest checkpoint.
+    progress : EpochProgress or None
+        Where to show how far it is; None: on standard error.
     """
 
     rank = 0
     world_size = 1
 
-    def __init__(self, run: Location, num_to_keep: int, mode: Mode, resume: bool) -> None:
+    def __init__(
+        self, run: Location, num_to_keep: int, mode: Mode, resume: bool, progress: EpochProgress | None = None
+    ) -> None:
         self.run, self.num_to_keep, self.mode, self.resume = run, num_to_keep, mode, resume
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.progress: EpochProgress = TerminalProgress()
+        self.progress = progress or TerminalProgress()
         self.writer = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
         self.kept: list[tuple[float, Location]] = []

@@ -69,7 +69,7 @@ class TrainingState:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Continue from a snapshot."""
         self.model.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
+        self._restore_optimizer(snapshot["optimizer"])
         self.schedule.load_state_dict(snapshot["schedule"])
         self.scaler.load_state_dict(snapshot["scaler"])
         if self.average is not None:
@@ -85,6 +85,17 @@ class TrainingState:
             snapshot["best_metrics"],
             list(snapshot["history"]),
         )
+
+    def _restore_optimizer(self, saved: dict[str, Any]) -> None:
+        """Take the moments of a snapshot, and its options from the configuration.
+
+        They differ only where population-based training has changed them.
+        """
+        groups = self.optimizer.param_groups
+        options = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+        self.optimizer.load_state_dict(saved)
+        for group, kept in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(kept)
 
 
 def _copy(value: Any) -> Any:

@@ -1,0 +1,108 @@
+"""`sweep.json` while its sweep runs: claimed, reopened, closed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import raycxr
+from raycxr.config.sections import Config
+from raycxr.errors import TrainingError
+from raycxr.runs.metric import Mode
+from raycxr.runs.record import RECORD, differences, git_revision, now
+from raycxr.runs.sweep import SWEEP, is_sweep, read_sweep
+from raycxr.storage.location import Location
+
+# What may differ when a sweep is resumed: how much it may cost and where it runs, not what is compared.
+RESUMABLE = ("storage", "resources", "tracking", "evaluate", "ingest", "dataset.uri", "dataset.cache", "train.name",
+             "train.loader_workers", "tune.trials", "tune.hours", "tune.gpu_hours", "tune.at_once",
+             "tune.wait_minutes", "tune.keep")  # fmt: skip
+
+
+def start_sweep(sweep: Location, config: Config, metric: str, mode: Mode) -> None:
+    """Claim a sweep's folder.
+
+    Raises
+    ------
+    TrainingError
+        There is a sweep or a run of that name.
+    """
+    if is_sweep(sweep) or (sweep / RECORD).exists():
+        kind = "sweep" if is_sweep(sweep) else "run"
+        resume = ", or continue it with --resume" if kind == "sweep" else ""
+        raise TrainingError(f"{kind} {sweep} exists", f"choose another train.name{resume}")
+    space = {key: parameter.model_dump(mode="json", exclude_unset=True) for key, parameter in config.tune.space.items()}
+    record = {
+        "sweep": sweep.name,
+        "status": "running",
+        "created": now(),
+        "updated": now(),
+        "seconds": 0.0,
+        "raycxr": raycxr.__version__,
+        "git": git_revision(),
+        "driver": _driver(),
+        "metric": metric,
+        "mode": mode,
+        "space": space,
+        "config": config.model_dump(mode="json"),
+    }
+    _write(sweep, record)
+
+
+def resume_sweep(sweep: Location, config: Config) -> dict[str, Any]:
+    """Reopen a sweep after checking that it still compares the same; returns its record.
+
+    Raises
+    ------
+    DataError
+        There is no such sweep.
+    TrainingError
+        It was begun with another space or other settings, or is being run on this machine.
+    """
+    record = read_sweep(sweep)
+    different = sorted(differences(record["config"], config.model_dump(mode="json"), RESUMABLE))
+    if different:
+        raise TrainingError(
+            f"sweep {sweep.name} was started with other settings: {', '.join(different)}",
+            "give the same, or start a new sweep that learns from it with tune.start_from",
+        )
+    if record["status"] == "running" and _alive(record["driver"]):
+        raise TrainingError(
+            f"sweep {sweep.name} is being run by process {record['driver']['process']} of this machine",
+            "wait for it, or stop it first",
+        )
+    config_now = {**record["config"], "tune": config.tune.model_dump(mode="json")}
+    record |= {"status": "running", "driver": _driver(), "config": config_now}
+    record.pop("reason", None)
+    _write(sweep, record)
+    return record
+
+
+def note_sweep(sweep: Location, seconds: float, status: str = "running", reason: str | None = None) -> None:
+    """Enter how long a sweep has run, over all of its calls, and how it ended."""
+    record = read_sweep(sweep) | {"seconds": round(seconds, 1), "status": status}
+    if reason is not None:
+        record["reason"] = reason
+    _write(sweep, record)
+
+
+def _write(sweep: Location, record: dict[str, Any]) -> None:
+    (sweep / SWEEP).write_text(json.dumps(record | {"updated": now()}, indent=2))
+
+
+def _driver() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "process": os.getpid()}
+
+
+def _alive(driver: dict[str, Any]) -> bool:
+    """Whether the process that runs a sweep is one of this machine, another than this one, and still there."""
+    process = int(driver["process"])
+    if driver["host"] != socket.gethostname() or process == os.getpid():
+        return False
+    try:
+        return b"raycxr" in Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return False

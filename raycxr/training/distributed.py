@@ -1,0 +1,26 @@
+"""What the workers of one run do together: average gradients, and add up."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed
+from torch import nn
+from torch.nn import SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+
+def average_gradients(model: nn.Module, device: torch.device, world_size: int, sync_batch_norm: bool) -> nn.Module:
+    """Model in DistributedDataParallel where there are several workers."""
+    if world_size == 1:
+        return model
+    on_gpu = device.type == "cuda"
+    if on_gpu and sync_batch_norm:
+        model = SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(model, device_ids=[device] if on_gpu else None)
+
+
+def sum_over_workers(values: torch.Tensor, world_size: int) -> torch.Tensor:
+    """Sum over all workers, in place."""
+    if world_size > 1:
+        torch.distributed.all_reduce(values)
+    return values

@@ -1,0 +1,94 @@
+"""How far every trial of a sweep is."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from raycxr.runs.metric import Mode
+from raycxr.runs.sweep import ENDED, Trial
+from raycxr.tuning.queue import Order
+from raycxr.tuning.space import Parameters
+
+
+@dataclass
+class Row:
+    """One trial. `status` is as in its record, or `waiting` before its process has taken it up."""
+
+    name: str
+    candidate: int
+    member: str | None
+    parameters: Parameters
+    epochs: int
+    status: str = "waiting"
+    epoch: int = 0
+    value: float | None = None
+    seconds: list[float] = field(default_factory=list)
+    reason: str | None = None
+
+
+class Board:
+    """All trials of a sweep, by the name of the run.
+
+    Parameters
+    ----------
+    metric, mode
+        What is searched for.
+    members : int
+        Trials of each candidate.
+    """
+
+    def __init__(self, metric: str, mode: Mode, members: int) -> None:
+        self.metric, self.mode, self.members = metric, mode, members
+        self.rows: dict[str, Row] = {}
+
+    def add_earlier(self, trials: Sequence[Trial]) -> None:
+        """Enter the trials of a sweep that goes on."""
+        for trial in trials:
+            row = Row(
+                trial.location.name, trial.candidate, trial.member, trial.parameters, trial.epochs_planned,
+                trial.status if trial.status in ENDED else "interrupted",
+                len(trial.history), trial.value(self.metric, self.mode),
+                [float(entry["seconds"]) for entry in trial.history], trial.reason,
+            )  # fmt: skip
+            self.rows[row.name] = row
+
+    def add(self, order: Order, epochs: int) -> Row:
+        """Enter a trial of this call, which may be one that goes on."""
+        row = self.rows.get(order.name)
+        if row is None:
+            row = Row(order.name, order.candidate, order.member_name, order.parameters, epochs)
+            self.rows[order.name] = row
+        row.status = "waiting"
+        return row
+
+    def ranked(self) -> list[tuple[float, list[Row]]]:
+        """Candidates of which every trial has a value and none failed, best first, with their mean."""
+        groups: dict[int, list[Row]] = {}
+        for row in self.rows.values():
+            groups.setdefault(row.candidate, []).append(row)
+        valued = []
+        for rows in groups.values():
+            values = [row.value for row in rows if row.value is not None and row.status != "failed"]
+            if len(values) == len(rows) == self.members:
+                valued.append((statistics.fmean(values), rows))
+        return sorted(valued, key=lambda item: item[0], reverse=self.mode == "max")
+
+    def count(self, status: str) -> int:
+        """Trials of a status."""
+        return sum(row.status == status for row in self.rows.values())
+
+    @property
+    def training_seconds(self) -> float:
+        """Time that all epochs so far took, of all trials."""
+        return sum(sum(row.seconds) for row in self.rows.values())
+
+    def seconds_left(self, trials_to_come: int, epochs: int, at_once: int) -> float | None:
+        """Time until the end if no trial ends early; None before the first epoch has ended."""
+        known = [second for row in self.rows.values() for second in row.seconds]
+        if not known:
+            return None
+        begun = [row for row in self.rows.values() if row.status in ("running", "waiting")]
+        left = sum(max(0, row.epochs - row.epoch) for row in begun) + trials_to_come * epochs
+        return left * statistics.fmean(known) / max(1, at_once)

@@ -1,0 +1,112 @@
+"""How many trials a cluster has room for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from raycxr.config.sections import Config
+from raycxr.errors import TrainingError
+from raycxr.number_text import count
+
+# CPUs of a worker beyond which more of them only help where the user says so.
+MOST_CPUS = 8
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker of a trial occupies, and how many workers a trial has."""
+
+    workers: int
+    cpus: int
+    gpus: float
+
+    def fits(self, nodes: list[dict[str, float]]) -> int:
+        """Trials for which nodes have room; the workers of one trial may lie on several nodes."""
+        places = [
+            min(
+                int(node.get("CPU", 0) // self.cpus),
+                int(node.get("GPU", 0) / self.gpus + 1e-9) if self.gpus > 0 else MOST_PLACES,
+            )
+            for node in nodes
+        ]
+        return sum(places) // self.workers
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """Resources of one worker as Ray names them."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus > 0 else {})
+
+    def __str__(self) -> str:
+        each = f"{count(self.cpus, 'CPU')}" + (f" and {self.gpus:g} GPUs" if self.gpus > 0 else "")
+        return each if self.workers == 1 else f"{self.workers} workers of {each}"
+
+
+MOST_PLACES = 1_000_000
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Resources of the nodes of the connected cluster."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def share_of(config: Config, nodes: list[dict[str, float]]) -> Share:
+    """What a trial's worker occupies: as configured, else CPUs beside its GPUs, or divided among trials at once."""
+    resources, at_once = config.resources, config.tune.at_once or 1
+    workers, gpus = resources.workers, resources.gpus_per_worker
+    if resources.cpus_per_worker is not None:
+        return Share(workers, resources.cpus_per_worker, gpus)
+    with_gpus = [node for node in nodes if node.get("GPU", 0) > 0]
+    if gpus > 0 and with_gpus:
+        per_worker = min(node.get("CPU", 1) * gpus / node["GPU"] for node in with_gpus)
+    else:
+        largest = max((node.get("CPU", 0) for node in nodes), default=1)
+        whole = sum(node.get("CPU", 0) for node in nodes)
+        per_worker = min(largest, whole / (workers * at_once))
+    return Share(workers, max(1, min(MOST_CPUS, int(per_worker))), gpus)
+
+
+def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> int:
+    """Trials that fit at once, after waiting for a cluster that is still growing.
+
+    Raises
+    ------
+    TrainingError
+        No node has as many GPUs as a worker asks for, or the cluster stays too small.
+    """
+    nodes = alive_nodes()
+    fits = share.fits(nodes)
+    if fits > 0:
+        return fits
+    remedy = "lower resources.workers, .cpus_per_worker or .gpus_per_worker, or add nodes"
+    if config.resources.address is None:
+        raise TrainingError(f"a trial asks for {share}, {_largest(nodes)}", remedy)
+    from ray.autoscaler.sdk import request_resources
+
+    tell(f"a trial asks for {share}, {_largest(nodes)}: waiting up to {config.tune.wait_minutes:g} minutes for nodes")
+    request_resources(bundles=[share.bundle] * share.workers)
+    until = time.monotonic() + 60 * config.tune.wait_minutes
+    while fits == 0 and time.monotonic() < until:
+        time.sleep(1)
+        nodes = alive_nodes()
+        fits = share.fits(nodes)
+    request_resources(bundles=[])
+    if fits == 0:
+        raise TrainingError(
+            f"a trial asks for {share}, and after {config.tune.wait_minutes:g} minutes {_largest(nodes)}", remedy
+        )
+    return fits
+
+
+def _largest(nodes: list[dict[str, Any]]) -> str:
+    """What the cluster has, and its largest nodes."""
+    cpus = [node.get("CPU", 0) for node in nodes]
+    gpus = [node.get("GPU", 0) for node in nodes]
+    return (
+        f"the cluster has {count(len(nodes), 'node')} with {sum(cpus):g} CPUs and {sum(gpus):g} GPUs, "
+        f"at most {max(cpus, default=0):g} and {max(gpus, default=0):g} on one"
+    )

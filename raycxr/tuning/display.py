@@ -1,0 +1,124 @@
+"""How a sweep shows itself: a table that lives on a terminal, one line for each thing that happens elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from raycxr.number_text import count
+from raycxr.runs.sweep import parameter_text, short
+from raycxr.tuning.board import Board, Row
+
+# Trials that a table on a terminal has room for.
+MOST_ROWS = 16
+REFRESH_SECONDS = 0.5
+STATES = ("finished", "stopped", "failed", "running", "waiting", "interrupted")
+
+
+class SweepDisplay:
+    """Shows a board on standard error while it is open.
+
+    Parameters
+    ----------
+    board : Board
+    keys : sequence of str
+        Parameters, in the order in which they are shown.
+    seconds_left : callable
+        Estimate of the time until the end, None while there is none.
+    """
+
+    def __init__(self, board: Board, keys: list[str], seconds_left: Callable[[], float | None]) -> None:
+        self.board, self.keys, self.seconds_left = board, keys, seconds_left
+        self.live: Live | None = None
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._refresh, daemon=True)
+
+    def __enter__(self) -> SweepDisplay:
+        if sys.stderr.isatty():
+            self.live = Live(self.table(), console=Console(stderr=True), auto_refresh=False, transient=True)
+            self.live.start()
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.done.set()
+            self.thread.join()
+            self.live.stop()
+
+    def tell(self, line: str) -> None:
+        """Say what happened; above the table where there is one."""
+        if self.live is not None:
+            self.live.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def epoch(self, row: Row) -> None:
+        """An epoch has ended: a line where there is no table to see it in."""
+        if self.live is None:
+            self.tell(f"{row.name}  epoch {row.epoch}/{row.epochs}  {self._value(row)}{self._time_left()}")
+
+    def begin(self, row: Row) -> None:
+        """A trial has begun."""
+        if self.live is None:
+            self.tell(f"{row.name}  {self.parameters(row)}")
+
+    def end(self, row: Row) -> None:
+        """A trial has ended."""
+        reason = f": {row.reason}" if row.reason else ""
+        self.tell(f"{row.name}  {row.status} after {count(row.epoch, 'epoch')}  {self._value(row)}{reason}")
+
+    def parameters(self, row: Row) -> str:
+        """Parameters of a trial in one line."""
+        return "  ".join(f"{short(key)} {parameter_text(row.parameters[key])}" for key in self.keys
+                         if key in row.parameters)  # fmt: skip
+
+    def table(self) -> Table:
+        """The best trials and those that are running."""
+        board = self.board
+        counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
+        table = Table(title=f"{counts or 'no trial yet'}{self._time_left()}", title_justify="left", expand=False)
+        table.add_column("trial", no_wrap=True)
+        for key in self.keys:
+            table.add_column(short(key), overflow="ellipsis", max_width=24)
+        table.add_column("epoch", justify="right", no_wrap=True)
+        table.add_column(board.metric, justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        for row in self._shown():
+            values = [parameter_text(row.parameters[key]) if key in row.parameters else "" for key in self.keys]
+            value = "-" if row.value is None else f"{row.value:.4f}"
+            table.add_row(row.name, *values, f"{row.epoch}/{row.epochs}", value, row.status)
+        return table
+
+    def _shown(self) -> list[Row]:
+        rows = list(self.board.rows.values())
+        sign = -1 if self.board.mode == "max" else 1
+        by_value = sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0.0)))
+        at_work = [row for row in by_value if row.status in ("running", "waiting")]
+        others = [row for row in by_value if row not in at_work]
+        shown = [*at_work[:MOST_ROWS], *others[: max(0, MOST_ROWS - len(at_work))]]
+        return [row for row in by_value if row in shown]
+
+    def _value(self, row: Row) -> str:
+        return f"{self.board.metric} {'-' if row.value is None else f'{row.value:.4f}'}"
+
+    def _time_left(self) -> str:
+        seconds = self.seconds_left()
+        return "" if seconds is None or seconds < 1 else f"  at most {duration(seconds)} left"
+
+    def _refresh(self) -> None:
+        assert self.live is not None
+        while not self.done.wait(REFRESH_SECONDS):
+            self.live.update(self.table(), refresh=True)
+
+
+def duration(seconds: float) -> str:
+    """Time as people say it: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

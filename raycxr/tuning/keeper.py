@@ -1,0 +1,57 @@
+"""Room in storage: losers keep their history, not their weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from raycxr.runs.bundle import MARKER
+from raycxr.runs.record import BEST, CHECKPOINT, RECORD
+from raycxr.runs.sweep import ENDED
+from raycxr.storage.location import Location
+from raycxr.tuning.board import Board
+
+
+class Keeper:
+    """Takes the weights of ended trials away that are not the best ones.
+
+    Parameters
+    ----------
+    sweep : Location
+        Folder of the sweep.
+    board : Board
+    keep : {"best", "all"}
+        `all` takes nothing away.
+    """
+
+    def __init__(self, sweep: Location, board: Board, keep: Literal["best", "all"]) -> None:
+        self.sweep, self.board, self.keep = sweep, board, keep
+        self.bare: set[str] = set()
+
+    def tidy(self, leave: set[str]) -> None:
+        """Take weights away, but for those of some trials whose files may still be being written."""
+        if self.keep == "all":
+            return
+        ranked = self.board.ranked()
+        # A candidate that leads and has trials to come may still fall behind: the best one that is whole stays too.
+        winners = {row.name for _, rows in ranked[:1] for row in rows}
+        for row in list(self.board.rows.values()):
+            if row.status in ENDED and row.name not in winners | leave | self.bare and self._is_decided(row.candidate):
+                take_weights(self.sweep / row.name)
+                self.bare.add(row.name)
+
+    def _is_decided(self, candidate: int) -> bool:
+        """Whether nothing more of a candidate comes."""
+        rows = [row for row in self.board.rows.values() if row.candidate == candidate]
+        first_ended_early = rows[0].status in ("stopped", "failed")
+        return all(row.status in ENDED for row in rows) and (first_ended_early or len(rows) == self.board.members)
+
+
+def take_weights(run: Location) -> None:
+    """Delete the bundle and the checkpoints of a run, the bundle's marker first: nobody takes half of it for whole."""
+    if not (run / RECORD).exists():
+        return
+    (run / BEST / MARKER).delete()
+    (run / BEST).delete_tree()
+    for place in run.list():
+        if place.name.startswith(CHECKPOINT):
+            place.delete_tree()

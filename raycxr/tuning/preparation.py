@@ -1,0 +1,116 @@
+"""What a sweep is, before anything of it starts: its space, and everything that is wrong with it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from raycxr.config.sections import Config
+from raycxr.dataset.films import SplitIndex, open_splits
+from raycxr.errors import ConfigurationError, RaycxrError
+from raycxr.number_text import count
+from raycxr.runs.metric import Mode, default_mode
+from raycxr.runs.sweep import is_sweep, parameter_text, read_sweep
+from raycxr.storage.location import Location
+from raycxr.storage.patience import first_contact
+from raycxr.training.config_check import check_trainable_config
+from raycxr.training.run import check_precision, run_name
+from raycxr.training.whole_paths import with_whole_paths
+from raycxr.tuning.space import Parameters, Space, build_space, with_parameters
+
+# Combinations that are checked before anything starts: each of them costs milliseconds.
+MOST_CHECKED = 300
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep that can be run.
+
+    `base` is the configuration that all trials share, with whole paths and `storage.uri` naming the sweep's folder;
+    `epochs` the most that a trial has.
+    """
+
+    sweep: Location
+    base: Config
+    space: Space
+    metric: str
+    mode: Mode
+    epochs: int
+
+
+def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
+    """Check a configuration.
+
+    Raises
+    ------
+    ConfigurationError
+        The space is empty or names what does not exist, some combination of it cannot be trained, or it is not clear
+        which sweep is to be resumed.
+    DataError, StorageError
+        The data set cannot be read.
+    """
+    base, splits = _base(config)
+    space = build_space(config.tune, base)
+    epochs = _check_combinations(base, space, splits)
+    sweep = _find(config, config_path, resume)
+    storage = base.storage.model_copy(update={"uri": sweep.uri})
+    base = with_whole_paths(base.model_copy(update={"storage": storage}))
+    metric = base.train.metric
+    return SweepPlan(sweep, base, space, metric, config.tune.mode or default_mode(metric), epochs)
+
+
+def _base(config: Config) -> tuple[Config, SplitIndex]:
+    """Configuration that all trials share, with the metric of the sweep, and the films."""
+    if config.classify is not None:
+        raise ConfigurationError("a classifier is not swept", "leave the section classify out")
+    if config.tune.gpu_hours is not None and config.resources.gpus_per_worker == 0:
+        raise ConfigurationError("tune.gpu_hours is set, and trials use no GPU", "set tune.hours")
+    with first_contact():
+        splits = open_splits(config)
+    train = config.train.model_copy(update={"metric": config.tune.metric or config.train.metric, "name": None})
+    dataset = config.dataset
+    if config.tune.folds is not None:
+        split = dataset.split or splits.manifest.split
+        folds = {"validation_folds": config.tune.folds}
+        dataset = dataset.model_copy(update={"split": split.model_copy(update=folds)})
+    base = config.model_copy(update={"train": train, "dataset": dataset})
+    return base, splits if config.tune.folds is None else open_splits(base)
+
+
+def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
+    """Refuse a space of which some combination cannot be trained; returns the most epochs of a trial."""
+    epochs = 0
+    problems: list[tuple[Parameters, RaycxrError]] = []
+    combinations = list(itertools.islice(space.combinations(("choice", "grid", "randint")), MOST_CHECKED))
+    for parameters in combinations:
+        try:
+            config = with_parameters(base, parameters)
+            check_trainable_config(config, splits, config.resources.workers)
+            check_precision(config, config.resources.workers == 1)
+            epochs = max(epochs, config.train.epochs)
+        except RaycxrError as error:
+            problems.append((parameters, error))
+    if problems:
+        parameters, first = problems[0]
+        named = ", ".join(f"{key} = {parameter_text(value)}" for key, value in parameters.items())
+        of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}: "
+        raise ConfigurationError(f"tune.space: {of if parameters else ''}{first.message}", first.remedy)
+    return epochs
+
+
+def _find(config: Config, config_path: Path, resume: bool) -> Location:
+    """Folder of the sweep: that of `train.name`, or of a resumed one the only unfinished one of this configuration."""
+    storage = Location(config.storage.uri)
+    if config.train.name is not None or not resume:
+        return storage / run_name(config, config_path)
+    places = storage.list() if storage.exists() else []
+    sweeps = [place for place in places if place.name.startswith(f"{config_path.stem}-") and is_sweep(place)]
+    waiting = [place for place in sweeps if read_sweep(place)["status"] != "finished"]
+    if len(waiting) != 1:
+        found = f"{len(waiting)}: {', '.join(place.name for place in waiting)}" if waiting else "none"
+        raise ConfigurationError(
+            f"which sweep is to be resumed? Unfinished ones of {config_path.stem} under {storage}: {found}",
+            "name it with train.name=...",
+        )
+    return waiting[0]

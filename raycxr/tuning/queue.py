@@ -1,0 +1,183 @@
+"""What a sweep trains next: new candidates, the further seeds or folds of good ones, and what was interrupted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raycxr.config.sections import Config
+from raycxr.runs.metric import Mode
+from raycxr.runs.sweep import ENDED, Trial, candidates
+from raycxr.tuning.proposals import Outcome, Proposals
+from raycxr.tuning.space import Parameters, with_parameters
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial to be trained: `member` is its place among the seeds or folds of its candidate, counted from 0."""
+
+    candidate: int
+    member: int
+    member_name: str | None
+    parameters: Parameters
+
+    @property
+    def name(self) -> str:
+        """Name of its run within the sweep."""
+        name = f"trial_{self.candidate:03d}"
+        return name if self.member_name is None else f"{name}_{self.member_name.replace(' ', '_')}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of it."""
+        return {"candidate": self.candidate, "member": self.member_name, "parameters": self.parameters}
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that `Order(**values)` is made from again."""
+        return {
+            "candidate": self.candidate,
+            "member": self.member,
+            "member_name": self.member_name,
+            "parameters": self.parameters,
+        }
+
+
+@dataclass
+class _Candidate:
+    parameters: Parameters
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+
+def member_names(config: Config) -> tuple[str | None, ...]:
+    """Names of the trials of each candidate: `seed 0`, `seed 1`, or `fold 1`, `fold 2`, or only None."""
+    tune, seed = config.tune, config.train.seed
+    if tune.folds is not None:
+        return tuple(f"fold {fold}" for fold in range(1, tune.folds + 1))
+    return tuple(f"seed {seed + number}" for number in range(tune.seeds)) if tune.seeds > 1 else (None,)
+
+
+def trial_config(base: Config, order: Order) -> Config:
+    """Configuration of one trial.
+
+    Parameters
+    ----------
+    base : Config
+        With `dataset.split` where candidates are divided into folds.
+    order : Order
+    """
+    config = with_parameters(base, order.parameters)
+    train = config.train.model_copy(update={"name": order.name})
+    dataset = config.dataset
+    if base.tune.folds is not None:
+        assert dataset.split is not None
+        folds = {"validation_folds": base.tune.folds, "validation_fold": order.member + 1}
+        dataset = dataset.model_copy(update={"split": dataset.split.model_copy(update=folds)})
+    elif base.tune.seeds > 1:
+        train = train.model_copy(update={"seed": base.train.seed + order.member})
+    return config.model_copy(update={"train": train, "dataset": dataset})
+
+
+class TrialQueue:
+    """Orders of a sweep, in which each is given once.
+
+    The first seed or fold of a candidate is trained first. Where it is stopped early or fails the others are spared.
+
+    Parameters
+    ----------
+    proposals : Proposals
+    points : sequence of mappings
+        Parameters to try first, each perhaps of some keys only.
+    members : sequence
+        Names of the trials of each candidate.
+    trials : sequence of Trial
+        Those that an interrupted sweep has begun already.
+    metric, mode
+        What is searched for.
+    """
+
+    def __init__(
+        self,
+        proposals: Proposals,
+        points: Sequence[Mapping[str, Any]],
+        members: Sequence[str | None],
+        trials: Sequence[Trial],
+        metric: str,
+        mode: Mode,
+    ) -> None:
+        self.proposals, self.points, self.members = proposals, points, members
+        self.waiting: deque[Order] = deque()
+        self.begun: dict[int, _Candidate] = {}
+        for candidate in candidates(list(trials)):
+            self._take_up(candidate.number, candidate.parameters, candidate.trials, metric, mode)
+
+    @property
+    def left(self) -> int:
+        """Trials that are still to be given, as far as it is known: the further members of candidates to come too."""
+        fresh = max(0, self.proposals.total - len(self.begun))
+        return len(self.waiting) + fresh * len(self.members)
+
+    def next(self) -> Order | None:
+        """Next trial; None where nothing waits, which may change while a candidate's first member is trained."""
+        if self.waiting:
+            return self.waiting.popleft()
+        number = len(self.begun)
+        while number in self.begun:
+            number += 1
+        if len(self.begun) >= self.proposals.total:
+            return None
+        given = self.points[number] if number < len(self.points) else {}
+        parameters = self.proposals.propose(number, given)
+        self.begun[number] = _Candidate(parameters)
+        return Order(number, 0, self.members[0], parameters)
+
+    def ended(self, order: Order, outcome: Outcome) -> None:
+        """Enter how a trial ended."""
+        candidate = self.begun[order.candidate]
+        candidate.outcomes[order.member] = outcome
+        if order.member == 0 and not outcome.stopped and outcome.value is not None:
+            self.waiting.extend(
+                Order(order.candidate, member, name, order.parameters)
+                for member, name in enumerate(self.members)
+                if member > 0
+            )
+        self._tell(order.candidate)
+
+    def _tell(self, number: int) -> None:
+        """Tell the searcher of a candidate once nothing more of it comes."""
+        candidate = self.begun[number]
+        first = candidate.outcomes.get(0)
+        if first is None:
+            return
+        if first.stopped or first.value is None:
+            self.proposals.tell(number, candidate.parameters, first)
+        elif len(candidate.outcomes) == len(self.members):
+            outcomes = candidate.outcomes.values()
+            values = [outcome.value for outcome in outcomes if outcome.value is not None]
+            whole = sum(values) / len(values) if len(values) == len(self.members) else None
+            # The curve is that of the first member, which the scheduler compares.
+            self.proposals.tell(number, candidate.parameters, Outcome(whole, False, first.curve))
+
+    def _take_up(self, number: int, parameters: Parameters, trials: Sequence[Trial], metric: str, mode: Mode) -> None:
+        """Go on with a candidate that was begun before."""
+        candidate = self.begun[number] = _Candidate(parameters)
+        by_name = {trial.member: trial for trial in trials}
+        for member, name in enumerate(self.members):
+            trial = by_name.get(name)
+            if trial is not None and trial.status in ENDED:
+                candidate.outcomes[member] = outcome_of(trial, metric, mode)
+            elif trial is not None or self._goes_on(candidate):
+                self.waiting.append(Order(number, member, name, parameters))
+        self._tell(number)
+
+    def _goes_on(self, candidate: _Candidate) -> bool:
+        """Whether the first member has ended well."""
+        first = candidate.outcomes.get(0)
+        return first is not None and not first.stopped and first.value is not None
+
+
+def outcome_of(trial: Trial, metric: str, mode: Mode) -> Outcome:
+    """How a trial ended, from its record."""
+    value = None if trial.status == "failed" else trial.value(metric, mode)
+    return Outcome(value, trial.status == "stopped", tuple(trial.curve(metric)))

@@ -1,0 +1,203 @@
+"""A sweep from its configuration to its winner: checked, claimed, searched on Ray Tune, tidied, closed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray import tune
+
+from raycxr.config.sections import Config
+from raycxr.errors import ConfigurationError, InterruptionError, RaycxrError, TrainingError
+from raycxr.number_text import count
+from raycxr.runs.metric import Mode
+from raycxr.runs.sweep import Candidate, Trial, ranked, read_sweep, read_trials
+from raycxr.runs.sweep_record import note_sweep, resume_sweep, start_sweep
+from raycxr.storage.check import check_writable
+from raycxr.storage.location import Location
+from raycxr.tuning.board import Board
+from raycxr.tuning.capacity import Share, alive_nodes, share_of, wait_for_room
+from raycxr.tuning.display import SweepDisplay, duration
+from raycxr.tuning.keeper import Keeper
+from raycxr.tuning.preparation import SweepPlan, plan_sweep
+from raycxr.tuning.proposals import Proposals, build_proposals
+from raycxr.tuning.queue import TrialQueue, member_names, outcome_of
+from raycxr.tuning.scheduler import FirstMembersScheduler, build_scheduler
+from raycxr.tuning.searcher import SweepSearcher
+from raycxr.tuning.space import Parameters, within
+from raycxr.tuning.trial import TrialActor
+from raycxr.tuning.watch import Budget, BudgetStopper, SweepWatch, interrupt
+
+# Read by Ray Tune when it starts: no files or lines of its own, no metric that every result must have.
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that has come to its end; `best` is None where no candidate has a value."""
+
+    sweep: Location
+    metric: str
+    mode: Mode
+    trials: list[Trial]
+    best: Candidate | None
+
+
+def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[str], None]) -> SweepResult:
+    """Run a sweep on the connected cluster.
+
+    Raises
+    ------
+    RaycxrError
+        In one line: the space, the data or the cluster do not fit, the sweep exists or cannot be resumed, storage
+        refuses, or it was interrupted.
+    """
+    plan = plan_sweep(config, config_path, resume)
+    sweep, base, metric, mode = plan.sweep, plan.base, plan.metric, plan.mode
+    check_writable(sweep.parent)
+    share = share_of(base, alive_nodes())
+    fits = wait_for_room(share, config, tell)
+    earlier = _open(sweep, config, metric, mode, resume)
+    trials = read_trials(sweep)
+    proposals = build_proposals(config.tune, plan.space, mode, len(trials))
+    points = _learn(plan, proposals, tell)
+    queue = TrialQueue(proposals, points, member_names(base), trials, metric, mode)
+    board = Board(metric, mode, len(queue.members))
+    board.add_earlier(trials)
+    at_once = min(fits, config.tune.at_once or fits)
+    tell(
+        f"sweep {sweep}: {count(queue.left, 'trial')} to train, {at_once} at a time with {share} each, "
+        f"{count(plan.epochs, 'epoch')} at most, best {metric} wins"
+    )
+    budget = Budget(config, board, earlier)
+    keeper = Keeper(sweep, board, config.tune.keep)
+    try:
+        _search(plan, share, queue, board, budget, keeper, trials)
+    except KeyboardInterrupt:
+        interrupt(sweep, board, tell)
+        note_sweep(sweep, budget.seconds, "interrupted")
+        raise InterruptionError(f"sweep {sweep.name} was interrupted", "continue with --resume") from None
+    except Exception as error:
+        interrupt(sweep, board, tell)
+        note_sweep(sweep, budget.seconds, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
+        raise
+    keeper.tidy(set())
+    interrupted = board.count("interrupted")
+    reason = f"{budget.spent()} was spent" if interrupted else None
+    note_sweep(sweep, budget.seconds, "interrupted" if interrupted else "finished", reason)
+    tell(f"sweep {sweep.name}: {_summary(board)} in {duration(budget.seconds)}")
+    ended = read_trials(sweep)
+    best = next((candidate for candidate in ranked(ended, metric, mode) if _is_whole(candidate, board)), None)
+    return SweepResult(sweep, metric, mode, ended, best)
+
+
+def _open(sweep: Location, config: Config, metric: str, mode: Mode, resume: bool) -> float:
+    """Claim or reopen the sweep; returns the seconds that it has taken so far."""
+    if resume:
+        return float(resume_sweep(sweep, config)["seconds"])
+    start_sweep(sweep, config, metric, mode)
+    return 0.0
+
+
+def _learn(plan: SweepPlan, proposals: Proposals, tell: Callable[[str], None]) -> list[Parameters]:
+    """Points to try first, after telling the searcher of an earlier sweep."""
+    section, metric, mode = plan.base.tune, plan.metric, plan.mode
+    points = [dict(point) for point in section.points]
+    if section.start_from is None:
+        return points
+    place = Location(section.start_from)
+    record = read_sweep(place)
+    if record["metric"] != metric:
+        raise ConfigurationError(
+            f"tune.start_from: {place} searched for {record['metric']}, and this sweep for {metric}",
+            "set tune.metric to the same, or leave tune.start_from out",
+        )
+    trials = read_trials(place)
+    found = ranked(trials, metric, mode)
+    for candidate in found:
+        proposals.tell(None, candidate.parameters, outcome_of(candidate.trials[0], metric, mode))
+    if not found:
+        tell(f"{place} has no trial with a value: nothing to learn")
+        return points
+    known = plan.space.parameters
+    shared = {key: value for key, value in found[0].parameters.items() if key in known and within(known[key], value)}
+    return [shared, *points] if shared else points
+
+
+def _search(
+    plan: SweepPlan, share: Share, queue: TrialQueue, board: Board, budget: Budget, keeper: Keeper, trials: list[Trial]
+) -> None:
+    """Hand the queue to Ray Tune, and follow it until nothing is left."""
+    os.environ.update(ENVIRONMENT)
+    # A trial that fails is told of in one line, and not with all its layers.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    base, section = plan.base, plan.base.tune
+    several = share.workers > 1
+    # A process that only leads workers takes next to nothing; nothing at all is refused.
+    resources = tune.PlacementGroupFactory([{"CPU": 0.01} if several else share.bundle])
+
+    def at_once() -> int:
+        fits = share.fits(alive_nodes())
+        return min(fits, section.at_once or fits)
+
+    def room() -> int:
+        # One that waits keeps a process warm for it; workers of one that waits would take the room of the others.
+        return at_once() if several else at_once() + 1
+
+    def seconds_left() -> float | None:
+        return board.seconds_left(queue.left, plan.epochs, at_once())
+
+    first = queue.members[0]
+    judged = [trial for trial in trials if trial.member == first]
+    scheduler = FirstMembersScheduler(
+        build_scheduler(section, plan.space, plan.epochs, plan.mode),
+        [trial.curve(plan.metric) for trial in judged if trial.status in ("finished", "stopped")],
+        {trial.location.name: trial.curve(plan.metric) for trial in judged},
+    )
+    with (
+        SweepDisplay(board, list(section.space), seconds_left) as display,
+        tempfile.TemporaryDirectory(prefix="raycxr-sweep-") as folder,
+    ):
+        watch = SweepWatch(plan.sweep, base, board, display, keeper, budget)
+        trainable = tune.with_parameters(TrialActor, base=base.model_dump(mode="json"), mode=plan.mode, cpus=share.cpus)
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=SweepSearcher(queue, room, lambda: budget.spent() is not None),
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                # Only notes of Ray Tune itself; what a sweep leaves is in its runs.
+                storage_path=folder,
+                verbose=0,
+                stop=BudgetStopper(budget),
+                callbacks=[watch],
+                failure_config=tune.FailureConfig(max_failures=base.resources.max_failures),
+            ),
+        )
+        try:
+            tuner.fit()
+        except tune.TuneError as error:
+            first_line = next(iter(str(error).strip().splitlines()), "")
+            raise TrainingError(f"Ray Tune gave up: {first_line}", "continue with --resume") from error
+
+
+def _summary(board: Board) -> str:
+    states = ("finished", "stopped", "failed", "interrupted")
+    return ", ".join(f"{board.count(state)} {state}" for state in states if board.count(state)) or "no trial"
+
+
+def _is_whole(candidate: Candidate, board: Board) -> bool:
+    return len(candidate.trials) == board.members

@@ -1,0 +1,181 @@
+"""One trial at a time in a process of Ray Tune that is kept from trial to trial, so that torch and the shards stay.
+
+A trial is an ordinary run. It goes on from its own checkpoints, whatever became of the process that began it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from raycxr.config.sections import Config
+from raycxr.errors import RaycxrError, TrainingError
+from raycxr.runs.metric import Mode, default_mode, metric_value
+from raycxr.runs.record import RECORD, finish_record, read_history
+from raycxr.runs.sweep import is_sweep
+from raycxr.storage.location import Location
+from raycxr.tuning.exchange import take_over
+from raycxr.tuning.queue import Order, trial_config
+from raycxr.tuning.worker_group import WorkerGroup
+
+POINTER = "pointer.json"
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """Trains what it is told epoch by epoch.
+
+    A result has `epoch`, `curve` (the value of each epoch) and `value` (the best of them, where one is defined); the
+    last one, which comes after that of the last epoch, also `ended` (`finished` or `failed`) and `reason`.
+    """
+
+    base: Config
+    mode: Mode
+    cpus: int
+    order: Order
+    settings: Config
+    run: Location
+    epochs: Generator[dict[str, Any], None, object] | None
+    curve: list[float]
+    # Run whose weights the next step starts from, and the workers where a trial has several.
+    donor: dict[str, Any] | None
+    group: WorkerGroup | None
+
+    def setup(self, config: dict[str, Any], base: dict[str, Any], mode: Mode, cpus: int) -> None:
+        """Prepare the first trial.
+
+        Parameters
+        ----------
+        config : dict
+            The trial, as `raycxr.tuning.queue.Order.describe` puts it.
+        base : dict
+            Configuration that all trials share.
+        mode : {"max", "min"}
+            Which way the metric is better.
+        cpus : int
+            CPUs of a worker.
+        """
+        import torch
+
+        from raycxr.training.allocator import keep_freed_memory
+
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        self.base, self.mode, self.cpus = Config.model_validate(base), mode, cpus
+        self.epochs, self.donor, self.group = None, None, None
+        self._take(config)
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch."""
+        try:
+            if self.epochs is None:
+                self.epochs = self._begin()
+            entry = next(self.epochs)
+        except StopIteration:
+            return self._last("finished", None)
+        except RaycxrError as error:
+            return self._last("failed", error.message)
+        except Exception as error:  # such as no memory: the sweep goes on without this trial
+            return self._last("failed", f"{type(error).__name__}: {_first_line(error)}")
+        return self._result(entry)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Tell Ray Tune where the weights are: in the run's own checkpoint."""
+        (Path(checkpoint_dir) / POINTER).write_text(json.dumps({"run": self.run.uri}))
+
+    def load_checkpoint(self, checkpoint: str | None) -> None:
+        """Go on from where another trial is; from its own checkpoints it goes on by itself."""
+        assert checkpoint is not None
+        self.donor = json.loads((Path(checkpoint) / POINTER).read_text())
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Leave the trial, which has ended or is paused, and take up the next one."""
+        self._leave()
+        self._take(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Leave the last trial, and let further workers go."""
+        self._leave()
+        if self.group is not None:
+            self.group.close()
+
+    def _take(self, description: dict[str, Any]) -> None:
+        self.order = Order(**description)
+        self.run = Location(self.base.storage.uri) / self.order.name
+        self.settings = self.base
+        self.curve = []
+
+    def _leave(self) -> None:
+        """Bring the files of the last epoch to their end, and give memory back."""
+        import torch
+
+        epochs, self.epochs, self.donor = self.epochs, None, None
+        if epochs is not None:
+            epochs.close()
+            del epochs
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def _begin(self) -> Generator[dict[str, Any], None, object]:
+        from raycxr.training.run import claim_run
+
+        # Here and not before: what is wrong with it is told by the first step.
+        config = self.settings = trial_config(self.base, self.order)
+        workers = config.resources.workers
+        if not is_sweep(self.run.parent):
+            raise TrainingError(
+                f"a worker cannot see the sweep {self.run.parent}",
+                "set storage.uri to s3:// or to a folder that all nodes share",
+            )
+        resume = (self.run / RECORD).exists()
+        if resume and self.donor is not None and self.donor["run"] != self.run.uri:
+            take_over(self.run, Location(self.donor["run"]), config, self.order.record)
+        claim_run(config, self.run, workers, workers == 1, resume, self.order.record)
+        self.curve = [metric_value(entry["validation"], config.train.metric) for entry in read_history(self.run)]
+        if workers == 1:
+            return self._train_here(resume)
+        if self.group is None:
+            self.group = WorkerGroup(config.resources, self.cpus)
+        return self.group.train(config, self.run, resume)
+
+    def _train_here(self, resume: bool) -> Generator[dict[str, Any], None, object]:
+        """Train in this process, which has the resources of one worker."""
+        from raycxr.training.loop import train_epochs
+        from raycxr.training.progress import SilentProgress
+        from raycxr.training.session import LocalSession
+
+        train = self.settings.train
+        session = LocalSession(self.run, train.num_to_keep, default_mode(train.metric), resume, SilentProgress())
+        return train_epochs(self.settings, self.run, session, self.cpus)
+
+    def _result(self, entry: dict[str, Any]) -> dict[str, Any]:
+        self.curve.append(metric_value(entry["validation"], self.settings.train.metric))
+        return {"seconds": entry["seconds"], **self._so_far()}
+
+    def _so_far(self) -> dict[str, Any]:
+        defined = [value for value in self.curve if value == value]
+        best = {"value": max(defined) if self.mode == "max" else min(defined)} if defined else {}
+        return {"epoch": len(self.curve), "curve": list(self.curve), **best}
+
+    def _last(self, ended: str, reason: str | None) -> dict[str, Any]:
+        """Enter how the trial ended."""
+        from raycxr.training.run import close_run
+
+        self.epochs = None
+        if ended == "finished":
+            try:
+                close_run(self.settings, self.run)
+            except RaycxrError as error:
+                ended, reason = "failed", error.message
+        elif (self.run / RECORD).exists():
+            finish_record(self.run, ended, reason)
+        return {"ended": ended, "reason": reason, "done": True, **self._so_far()}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
