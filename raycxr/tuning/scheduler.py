@@ -94,7 +94,9 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
         """Whether a trial goes on."""
         if not self._is_first(trial):
             return str(TrialScheduler.CONTINUE)
-        return str(self.inner.on_trial_result(tune_controller, trial, result))
+        # The median rule would have trials take turns until it has seen enough of them.
+        controller = NO_CONTROLLER if isinstance(self.inner, MedianStoppingRule) else tune_controller
+        return str(self.inner.on_trial_result(controller, trial, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Enter that a trial has ended; the last result of some has no value."""
@@ -119,7 +121,7 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
                 self.inner.on_trial_result(NO_CONTROLLER, trial, {TIME: epoch, VALUE: best})
 
 
-# Of earlier trials none is waiting to be run.
+# Tells a scheduler that no trial is waiting to be run.
 NO_CONTROLLER = SimpleNamespace(get_live_trials=list)
 
 
