@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 
 import raycxr
-from raycxr.cli import config, evaluate, ingest, inspect, pull, runs, synth, train, tune
+from raycxr.cli import config, evaluate, ingest, inspect, pull, report, runs, synth, train, tune
 from raycxr.cli.answer import answer_error
 from raycxr.errors import InterruptionError, RaycxrError, UsageError
 from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
     name="raycxr",
-    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, pull.",
+    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -43,7 +43,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, pull."""
+    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull."""
 
 
 app.command("synth")(synth.synth)
@@ -53,6 +53,7 @@ app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("runs")(runs.runs)
+app.command("report")(report.report)
 app.command("pull")(pull.pull)
 app.command("config")(config.config)
 

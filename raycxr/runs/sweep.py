@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from raycxr.storage.location import Location
 SWEEP = "sweep.json"
 # What a trial can be at last: whole, ended early by the scheduler, or given up.
 ENDED = ("finished", "stopped", "failed")
+READERS = 16
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ def read_sweep(place: Location) -> dict[str, Any]:
 
 def read_trials(sweep: Location) -> list[Trial]:
     """All trials of a sweep that were begun, in the order of their names."""
-    return [_read_trial(place) for place in sweep.list() if place.is_dir() and (place / RECORD).exists()]
+    # Several at a time: in a bucket each of them takes a few round trips.
+    with ThreadPoolExecutor(READERS) as readers:
+        found = list(readers.map(_read_trial, sweep.list()))
+    return [trial for trial in found if trial is not None]
 
 
 def candidates(trials: list[Trial]) -> list[Candidate]:
@@ -120,10 +125,17 @@ def candidates(trials: list[Trial]) -> list[Candidate]:
 
 
 def ranked(trials: list[Trial], metric: str, mode: Mode) -> list[Candidate]:
-    """Candidates that have a value, best first; of equal ones the earlier first."""
-    valued = [(candidate.value(metric, mode), candidate) for candidate in candidates(trials)]
+    """Candidates that have a value, best first; of equal ones the earlier first.
+
+    Where candidates have several seeds or folds, those of which some were spared come after the others.
+    """
+    found = candidates(trials)
+    most = max((len(candidate.trials) for candidate in found), default=0)
+    valued = [(candidate.value(metric, mode), candidate) for candidate in found]
     known = [(value, candidate) for value, candidate in valued if value is not None]
-    return [candidate for _, candidate in sorted(known, key=lambda item: item[0] if mode == "min" else -item[0])]
+    sign = 1 if mode == "min" else -1
+    known.sort(key=lambda item: (len(item[1].trials) < most, sign * item[0]))
+    return [candidate for _, candidate in known]
 
 
 def short(key: str) -> str:
@@ -153,7 +165,10 @@ def _value(validation: Mapping[str, Any], metric: str) -> float:
         return float("nan")
 
 
-def _read_trial(place: Location) -> Trial:
+def _read_trial(place: Location) -> Trial | None:
+    """Trial in a folder of a sweep; None where there is no run."""
+    if not (place / RECORD).is_file():
+        return None
     record = read_record(place)
     trial = record.get("trial") or {}
     return Trial(

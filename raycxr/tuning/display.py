@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from raycxr.number_text import count
+from raycxr.number_text import count, duration
 from raycxr.runs.sweep import parameter_text, short
 from raycxr.tuning.board import Board, Row
 
@@ -115,10 +115,3 @@ class SweepDisplay:
         assert self.live is not None
         while not self.done.wait(REFRESH_SECONDS):
             self.live.update(self.table(), refresh=True)
-
-
-def duration(seconds: float) -> str:
-    """Time as people say it: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,7 +13,7 @@ from ray import tune
 
 from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError, InterruptionError, RaycxrError, TrainingError
-from raycxr.number_text import count
+from raycxr.number_text import count, duration
 from raycxr.runs.metric import Mode
 from raycxr.runs.sweep import Candidate, Trial, ranked, read_sweep, read_trials
 from raycxr.runs.sweep_record import note_sweep, resume_sweep, start_sweep
@@ -21,7 +21,7 @@ from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board
 from raycxr.tuning.capacity import Share, alive_nodes, share_of, wait_for_room
-from raycxr.tuning.display import SweepDisplay, duration
+from raycxr.tuning.display import SweepDisplay
 from raycxr.tuning.keeper import Keeper
 from raycxr.tuning.preparation import SweepPlan, plan_sweep
 from raycxr.tuning.proposals import Proposals, build_proposals
