@@ -52,7 +52,7 @@ def parallel_coordinates(results: SweepResults, parameters: Sequence[SearchedPar
     scale = metric_scale(values, results.mode)
     axes = _axes(parameters, results.ranked)
     right = axes[-1].x + max(120, _LEAST_WIDTH / (len(axes) + 1.5)) if axes else 120
-    width = right + 70
+    width = right + max(70, _LETTER * len(results.metric) / 1.7 + 8)
     parts = [
         f"<svg class='parallel' viewBox='0 0 {width:.0f} {_TOP + _HEIGHT + _FOOT}' role='img' "
         f"style='min-width: {0.9 * width:.0f}px; max-width: {1.15 * width:.0f}px' "

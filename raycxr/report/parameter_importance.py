@@ -24,7 +24,7 @@ FEWEST = 8
 _BEST_PART, _FEWEST_BEST = 0.25, 5
 _SHUFFLES = 100
 
-_LEFT, _BAR, _RIGHT, _ROW = 180, 300, 190, 34
+_BAR, _RIGHT, _ROW, _LETTER = 300, 190, 34, 6.8
 
 STYLE = """
 svg.importance { display: block; width: 100%; max-width: 46rem; min-width: 30rem; }
@@ -93,25 +93,27 @@ def parameter_importance(results: SweepResults, parameters: Sequence[SearchedPar
 
 def importance_chart(importances: Sequence[Importance]) -> str:
     """SVG with a bar for each parameter and a mark at what chance reaches; bars within chance are grey."""
-    height, width = _ROW * len(importances) + 8, _LEFT + _BAR + _RIGHT
+    left = 20 + _LETTER * max(len(importance.key) for importance in importances)
+    height, width = _ROW * len(importances) + 8, left + _BAR + _RIGHT
     longest = max(max(importance.share, min(importance.chance, 1)) for importance in importances)
     parts = [
-        f"<svg class='importance' viewBox='0 0 {width} {height}' role='img' aria-label='Importance of each parameter'>"
+        f"<svg class='importance' viewBox='0 0 {width:.0f} {height}' role='img' "
+        "aria-label='Importance of each parameter'>"
     ]
     for row, importance in enumerate(importances):
         top = _ROW * row + 6
         length = _BAR * importance.share / longest
-        mark = _LEFT + _BAR * min(importance.chance / longest, 1)
+        mark = left + _BAR * min(importance.chance / longest, 1)
         section, _, name = importance.key.rpartition(".")
         label = f"<tspan class='part'>{escape(section)}{'.' if section else ''}</tspan>{escape(name)}"
         told = percent(importance.share) + ("" if importance.is_telling else ", no more than chance")
         kind = "bar" if importance.is_telling else "weak"
         parts.append(
-            f"<text x='{_LEFT - 10}' y='{top + 16}' text-anchor='end'>{label}</text>"
-            f"<rect class='{kind}' x='{_LEFT}' y='{top}' width='{max(length, 1):.1f}' height='{_ROW - 12}' rx='2'/>"
+            f"<text x='{left - 10:.1f}' y='{top + 16}' text-anchor='end'>{label}</text>"
+            f"<rect class='{kind}' x='{left:.1f}' y='{top}' width='{max(length, 1):.1f}' height='{_ROW - 12}' rx='2'/>"
             f"<line x1='{mark:.1f}' x2='{mark:.1f}' y1='{top - 4}' y2='{top + _ROW - 8}'><title>chance reaches "
             f"{percent(importance.chance)} in one case of twenty</title></line>"
-            f"<text x='{_LEFT + max(length, mark - _LEFT) + 8:.1f}' y='{top + 16}'>{told}</text>"
+            f"<text x='{left + max(length, mark - left) + 8:.1f}' y='{top + 16}'>{told}</text>"
         )
     return "".join([*parts, "</svg>"])
 

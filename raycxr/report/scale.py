@@ -74,7 +74,8 @@ def padded(scale: Scale, share: float = 0.04) -> Scale:
     if scale.log:
         reach = max((scale.high / scale.low) ** share, 1.01)
         return Scale(scale.low / reach, scale.high * reach, True)
-    room = share * (scale.high - scale.low) or 0.01 * abs(scale.high) or 0.01
+    span, size = scale.high - scale.low, max(abs(scale.low), abs(scale.high))
+    room = share * span if span > 1e-9 * size else 0.01 * size or 0.01
     return Scale(scale.low - room, scale.high + room)
 
 

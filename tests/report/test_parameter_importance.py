@@ -32,7 +32,7 @@ def read(folder: Path, trials: list[MadeTrial], mode: str = "max") -> SweepResul
 
 
 def drawn(number: int, sign: float = 1) -> list[MadeTrial]:
-    """Candidates of which the architecture alone decides."""
+    """Candidates of which the architecture decides who is best, and the learning rate who is worst."""
     draw, trials = random.Random(0), []
     for candidate in range(number):
         parameters: dict[str, Any] = {
@@ -42,7 +42,7 @@ def drawn(number: int, sign: float = 1) -> list[MadeTrial]:
         }
         if parameters["model.name"] == "unet":
             parameters["depth"] = draw.randint(1, 6)
-        value = {"unet": 0.7, "fpn": 0.5, "linknet": 0.3}[parameters["model.name"]] + draw.gauss(0, 0.01)
+        value = draw.gauss(0.8, 0.01) if "depth" in parameters else 0.5 - 0.05 * parameters["optimizer.lr"] / 1e-2
         trials.append(MadeTrial(candidate, parameters, [0.5 + sign * (value - 0.5)]))
     return trials
 

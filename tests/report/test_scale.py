@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from raycxr.number_text import duration
 from raycxr.report.scale import Scale, metric_scale, padded, spread_scale, tick_text
+from raycxr.report.value_colour import value_class
 
 POSITIVE = st.floats(1e-6, 1e6)
 
@@ -55,6 +56,13 @@ def test_a_scale_of_a_metric_leaves_out_what_did_far_worse() -> None:
     # One that is far better is what was sought.
     assert metric_scale([0.1, 0.11, 0.12, 0.13, 0.9], "max").high == 0.9
     assert metric_scale([0.5], "max") == Scale(0.5, 0.5)
+
+
+def test_colours_rise_to_the_better_end() -> None:
+    scale = Scale(0.2, 0.8)
+    values = (0.0, 0.2, 0.5, 0.8, 0.9)
+    assert [value_class(value, scale, "max") for value in values] == ["q0", "q0", "q4", "q8", "q8"]
+    assert [value_class(value, scale, "min") for value in values] == ["q8", "q8", "q4", "q0", "q0"]
 
 
 def test_durations() -> None:

@@ -13,6 +13,7 @@ import pytest
 from made_sweep import MadeSweep, MadeTrial, example, write_sweep
 
 from raycxr.errors import DataError
+from raycxr.report.searched_parameter import SHORT
 from raycxr.report.sweep_page import sweep_page
 from raycxr.report.sweep_results import SweepResults, read_results
 from raycxr.storage.location import Location
@@ -200,6 +201,8 @@ def test_names_are_only_text(tmp_path: Path) -> None:
     assert "<img" not in page
     assert "<b>'" not in page
     assert HOSTILE in text_of(page)
+    charts = [ElementTree.fromstring(chart) for chart in re.findall("<svg.*?</svg>", page, re.DOTALL)]
+    assert max(len(label.text or "") for chart in charts for label in chart.iter("text")) < SHORT + 4
 
 
 def test_no_parameters_at_all(tmp_path: Path) -> None:
