@@ -17,6 +17,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Draw a sweep on one page: parameters, what decided, learning curves, cost and every trial."""
+    from raycxr.number_text import count
     from raycxr.report.sweep_page import sweep_page
     from raycxr.report.sweep_results import best_trial, candidate_name, read_results, value_text
     from raycxr.storage.location import Location
@@ -36,7 +37,7 @@ def report(
         "mode": results.mode,
         "best": None,
     }
-    text = f"{results.location}: {len(results.trials)} trials, none with a value"
+    text = f"{results.location}: {count(len(results.trials), 'trial')}, no candidate with a value"
     if results.best is not None:
         trial = best_trial(results.best, results.metric, results.mode)
         value = results.value(results.best)
