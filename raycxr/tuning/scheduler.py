@@ -42,11 +42,19 @@ def build_scheduler(section: TuneSection, space: Space, epochs: int, mode: Mode)
     if section.scheduler == "median":
         return MedianStoppingRule(TIME, VALUE, mode, grace_period=section.grace_epochs)
     if section.scheduler == "pbt":
-        return PopulationBasedTraining(
+        return Population(
             TIME, VALUE, mode, perturbation_interval=section.grace_epochs, require_attrs=False, log_config=False,
             hyperparam_mutations={"parameters": {key: _mutation(key, space) for key in space.parameters}},
         )  # fmt: skip
     return FIFOScheduler()
+
+
+class Population(PopulationBasedTraining):  # type: ignore[misc]
+    """Population-based training in which a trial keeps its name, and takes only parameters over."""
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        changed, operations = super()._get_new_config(trial, trial_to_clone)
+        return {**trial.config, "parameters": changed["parameters"]}, operations
 
 
 class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -72,7 +80,7 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
         self._metric = inner.metric
         for number, curve in enumerate(ended):
             earlier = SimpleNamespace(trial_id=f"earlier-{number}", config={"member": 0})
-            inner.on_trial_add(None, earlier)
+            inner.on_trial_add(NO_CONTROLLER, earlier)
             self._replay(earlier, curve)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -82,7 +90,8 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Enter a trial, and what it has reported before."""
         if self._is_first(trial):
-            self.inner.on_trial_add(tune_controller, trial)
+            # Population-based training refuses a searcher; here it only gives the population.
+            self.inner.on_trial_add(NO_CONTROLLER, trial)
             self._replay(trial, self.interrupted.get(Order(**trial.config).name, ()))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -108,6 +117,10 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
         if self._is_first(trial):
             self.inner.on_trial_remove(tune_controller, trial)
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Which of the trials that wait is next."""
+        return self.inner.choose_trial_to_run(tune_controller)
+
     def _is_first(self, trial: Any) -> bool:
         return bool(trial.config["member"] == 0)
 
@@ -121,8 +134,8 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
                 self.inner.on_trial_result(NO_CONTROLLER, trial, {TIME: epoch, VALUE: best})
 
 
-# Tells a scheduler that no trial is waiting to be run.
-NO_CONTROLLER = SimpleNamespace(get_live_trials=list)
+# Tells a scheduler that no trial is waiting to be run, and that nobody searches.
+NO_CONTROLLER = SimpleNamespace(get_live_trials=list, search_alg=None)
 
 
 def _mutation(key: str, space: Space) -> Any:

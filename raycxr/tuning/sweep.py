@@ -150,6 +150,8 @@ def _search(
         return min(fits, section.at_once or fits)
 
     def room() -> int:
+        if section.scheduler == "pbt":
+            return queue.proposals.total  # the whole population lives at once, and takes turns
         # One that waits keeps a process warm for it; workers of one that waits would take the room of the others.
         return at_once() if several else at_once() + 1
 
