@@ -32,6 +32,8 @@ from raycxr.tuning.space import Parameters, within
 from raycxr.tuning.trial import TrialActor
 from raycxr.tuning.watch import Budget, BudgetStopper, SweepWatch, interrupt
 
+# Memory that Ray sets aside for a process that leads the workers of a trial.
+LEADER_BYTES = 2**20
 # Read by Ray Tune when it starts: no files or lines of its own, no metric that every result must have.
 ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -142,8 +144,8 @@ def _search(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     base, section = plan.base, plan.base.tune
     several = share.workers > 1
-    # A process that only leads workers takes next to nothing; nothing at all is refused.
-    resources = tune.PlacementGroupFactory([{"CPU": 0.01} if several else share.bundle])
+    # A process that only leads workers takes none of their CPUs; nothing at all is refused.
+    resources = tune.PlacementGroupFactory([{"memory": LEADER_BYTES} if several else share.bundle])
 
     def at_once() -> int:
         fits = share.fits(alive_nodes())
