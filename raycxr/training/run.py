@@ -71,7 +71,8 @@ def train(
         if resume is not None
         else Location(config.storage.uri) / run_name(config, config_path)
     )
-    description = claim_run(config, run, workers, local, resume is not None)
+    on_gpu = torch.cuda.is_available() if local else config.resources.gpus_per_worker > 0
+    description = claim_run(config, run, workers, local, on_gpu, resume is not None)
     counts = ", ".join(f"{count} {name}" for name, count in description["splits"].items())
     tell(f"run {run}: films of {description['size']} pixels ({counts}), classes {', '.join(description['classes'])}")
     try:
@@ -87,7 +88,13 @@ def train(
 
 
 def claim_run(
-    config: Config, run: Location, workers: int, local: bool, resume: bool, trial: Mapping[str, Any] | None = None
+    config: Config,
+    run: Location,
+    workers: int,
+    local: bool,
+    on_gpu: bool,
+    resume: bool,
+    trial: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Check a configuration, and claim the folder of a new run or reopen that of one to resume.
 
@@ -96,7 +103,9 @@ def claim_run(
     workers : int
         Workers that train together.
     local : bool
-        Whether the run is trained without Ray Train.
+        Whether the run keeps its checkpoints itself, and not Ray Train.
+    on_gpu : bool
+        Whether it will be trained on a GPU.
     trial : mapping or None
         What a sweep says of its trial: `candidate`, `member`, `parameters`.
 
@@ -108,7 +117,7 @@ def claim_run(
     with first_contact():
         splits = open_splits(config)
     check_trainable_config(config, splits, workers)
-    check_precision(config, local)
+    check_precision(config, on_gpu)
     check_writable(run.parent)
     description = _describe(splits)
     if resume:
@@ -157,9 +166,8 @@ def _find_run(config: Config, resume: str) -> Location:
     return Location(config.storage.uri) / resume
 
 
-def check_precision(config: Config, local: bool) -> None:
-    """Refuse what a CPU cannot compute in, where it is known that there is no GPU to train on."""
-    on_gpu = torch.cuda.is_available() if local else config.resources.gpus_per_worker > 0
+def check_precision(config: Config, on_gpu: bool) -> None:
+    """Refuse what a CPU cannot compute in, where a run has no GPU."""
     if not on_gpu:
         choose_compute(config.train, torch.device("cpu"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> 
     if fits > 0:
         return fits
     remedy = "lower resources.workers, .cpus_per_worker or .gpus_per_worker, or add nodes"
-    if config.resources.address is None:
+    if config.resources.address is None and "RAY_ADDRESS" not in os.environ:
         raise TrainingError(f"a trial asks for {share}, {_largest(nodes)}", remedy)
     from ray.autoscaler.sdk import request_resources
 

@@ -87,7 +87,7 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
         try:
             config = with_parameters(base, parameters)
             check_trainable_config(config, splits, config.resources.workers)
-            check_precision(config, config.resources.workers == 1)
+            check_precision(config, config.resources.gpus_per_worker > 0)
             epochs = max(epochs, config.train.epochs)
         except RaycxrError as error:
             problems.append((parameters, error))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,8 +170,9 @@ def _search(
     )
     with (
         SweepDisplay(board, list(section.space), seconds_left) as display,
-        tempfile.TemporaryDirectory(prefix="raycxr-sweep-") as folder,
+        _notes(plan) as notes,
     ):
+        filesystem, path = notes.filesystem() if not notes.is_local else (None, notes.uri)
         watch = SweepWatch(plan.sweep, base, board, display, keeper, budget)
         trainable = tune.with_parameters(TrialActor, base=base.model_dump(mode="json"), mode=plan.mode, cpus=share.cpus)
         tuner = tune.Tuner(
@@ -183,8 +185,8 @@ def _search(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                # Only notes of Ray Tune itself; what a sweep leaves is in its runs.
-                storage_path=folder,
+                storage_path=path,
+                storage_filesystem=filesystem,
                 verbose=0,
                 stop=BudgetStopper(budget),
                 callbacks=[watch],
@@ -196,6 +198,23 @@ def _search(
         except tune.TuneError as error:
             first_line = next(iter(str(error).strip().splitlines()), "")
             raise TrainingError(f"Ray Tune gave up: {first_line}", "continue with --resume") from error
+
+
+@contextmanager
+def _notes(plan: SweepPlan) -> Iterator[Location]:
+    """Folder for the notes of Ray Tune itself, while it runs; what a sweep leaves is in its runs.
+
+    Trials of a population pass notes to each other, and may lie on several nodes.
+    """
+    if plan.base.tune.scheduler != "pbt":
+        with tempfile.TemporaryDirectory(prefix="raycxr-sweep-") as folder:
+            yield Location(folder)
+        return
+    place = plan.sweep / "population"
+    try:
+        yield place
+    finally:
+        place.delete_tree()
 
 
 def _summary(board: Board) -> str:

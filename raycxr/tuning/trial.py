@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from ray import tune
 
 from raycxr.config.sections import Config
-from raycxr.errors import RaycxrError, TrainingError
+from raycxr.errors import RaycxrError, StorageError, TrainingError
 from raycxr.runs.metric import Mode, default_mode, metric_value
 from raycxr.runs.record import RECORD, finish_record, read_history
 from raycxr.runs.sweep import is_sweep
@@ -77,6 +78,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             entry = next(self.epochs)
         except StopIteration:
             return self._last("finished", None)
+        except StorageError:
+            raise  # Ray Tune tries it again, and it goes on from its last checkpoint
         except RaycxrError as error:
             return self._last("failed", error.message)
         except Exception as error:  # such as no memory: the sweep goes on without this trial
@@ -116,7 +119,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
         epochs, self.epochs, self.donor = self.epochs, None, None
         if epochs is not None:
-            epochs.close()
+            try:
+                epochs.close()
+            except RaycxrError as error:  # the trial has ended, or goes on from an earlier checkpoint
+                print(f"{self.order.name}: {error}", file=sys.stderr)
             del epochs
         gc.collect()
         torch.cuda.empty_cache()
@@ -135,7 +141,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         resume = (self.run / RECORD).exists()
         if resume and self.donor is not None and self.donor["run"] != self.run.uri:
             take_over(self.run, Location(self.donor["run"]), config, self.order.record)
-        claim_run(config, self.run, workers, workers == 1, resume, self.order.record)
+        claim_run(config, self.run, workers, True, config.resources.gpus_per_worker > 0, resume, self.order.record)
         self.curve = [metric_value(entry["validation"], config.train.metric) for entry in read_history(self.run)]
         if workers == 1:
             return self._train_here(resume)

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, StorageError
@@ -122,10 +123,7 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process of a trial was lost more often than allowed."""
         row = self._row(trial)
-        times = trial.run_metadata.num_failures
-        row.status = "failed"
-        row.reason = f"its process was lost {times} times, perhaps for want of memory" if times > 1 else (
-            "its process was lost, perhaps for want of memory")  # fmt: skip
+        row.status, row.reason = "failed", _why_lost(trial)
         self._record(row)
         self._close(row)
 
@@ -159,6 +157,16 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
                 finish_record(run, row.status, row.reason)
         except StorageError as error:  # the other trials go on; a sweep that is resumed takes this one up again
             self.display.tell(str(error))
+
+
+def _why_lost(trial: Any) -> str:
+    """Why Ray Tune gave a trial up, in one line."""
+    error, times = trial.get_pickled_error(), trial.run_metadata.num_failures
+    lost = error is None or (isinstance(error, RayActorError) and "creation task" not in str(error))
+    if lost:
+        return f"its process was lost {'once' if times == 1 else f'{times} times'}, perhaps for want of memory"
+    # The last line of what came with layers of Ray.
+    return str(error).strip().splitlines()[-1]
 
 
 def interrupt(sweep: Location, board: Board, tell: Any) -> None:
