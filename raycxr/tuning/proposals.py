@@ -40,6 +40,9 @@ class Proposals(Protocol):
     def propose(self, number: int, given: Mapping[str, Any]) -> Parameters:
         """Parameters of a new candidate, of which some may be given."""
 
+    def take_up(self, number: int, parameters: Parameters) -> None:
+        """Know of a candidate that an earlier call of the sweep has proposed."""
+
     def tell(self, number: int | None, parameters: Parameters, outcome: Outcome) -> None:
         """Learn how a candidate ended; one of another sweep has no number."""
 
@@ -71,10 +74,12 @@ class GridProposals:
         self.tried.append(chosen)
         return chosen
 
+    def take_up(self, number: int, parameters: Parameters) -> None:
+        """Remember what was proposed."""
+        self.tried.append(parameters)
+
     def tell(self, number: int | None, parameters: Parameters, outcome: Outcome) -> None:
-        """Remember that a candidate of this sweep was tried."""
-        if number is not None and parameters not in self.tried:
-            self.tried.append(parameters)
+        """Nothing to learn."""
 
 
 class RandomProposals:
@@ -87,6 +92,9 @@ class RandomProposals:
         """Draw what is not given, beside the next combination of the parameters of kind `grid`."""
         draw = random_draw(np.random.default_rng([self.seed, number]))
         return self.space.draw(draw, {**self.fixed[number % len(self.fixed)], **given})
+
+    def take_up(self, number: int, parameters: Parameters) -> None:
+        """Nothing to remember: a draw follows from its number."""
 
     def tell(self, number: int | None, parameters: Parameters, outcome: Outcome) -> None:
         """Nothing to learn."""
@@ -114,21 +122,26 @@ class ParzenProposals:
 
     def propose(self, number: int, given: Mapping[str, Any]) -> Parameters:
         """Ask for what is not given, beside the next combination of the parameters of kind `grid`."""
-        known = {**self.fixed[number % len(self.fixed)], **given}
-        held = {key: _coded(self.space.parameters[key], value) for key, value in known.items()}
-        self.study.enqueue_trial(held)
-        trial = self.study.ask()
-        self.open[number] = trial
+        return self._ask(number, {**self.fixed[number % len(self.fixed)], **given})
+
+    def take_up(self, number: int, parameters: Parameters) -> None:
+        """Let the study know of a candidate as if it had proposed it."""
+        self._ask(number, parameters)
+
+    def _ask(self, number: int, given: Mapping[str, Any]) -> Parameters:
+        self.study.enqueue_trial({key: _coded(self.space.parameters[key], value) for key, value in given.items()})
+        trial = self.open[number] = self.study.ask()
         return self.space.draw(lambda key, parameter: _suggest(trial, key, parameter), {})
 
     def tell(self, number: int | None, parameters: Parameters, outcome: Outcome) -> None:
-        """Tell the study, also of candidates that it has not proposed itself."""
+        """Tell the study, also of candidates of another sweep."""
         from optuna.trial import TrialState
 
-        opened = self.open.pop(number, None) if number is not None else None
-        if opened is None:
+        if number is None:
             self.study.add_trial(self._finished(parameters, outcome))
-        elif outcome.value is None:
+            return
+        opened = self.open.pop(number)
+        if outcome.value is None:
             self.study.tell(opened, state=TrialState.FAIL)
         else:
             for epoch, value in enumerate(outcome.curve, 1):

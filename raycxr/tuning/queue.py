@@ -162,6 +162,7 @@ class TrialQueue:
     def _take_up(self, number: int, parameters: Parameters, trials: Sequence[Trial], metric: str, mode: Mode) -> None:
         """Go on with a candidate that was begun before."""
         candidate = self.begun[number] = _Candidate(parameters)
+        self.proposals.take_up(number, parameters)
         by_name = {trial.member: trial for trial in trials}
         for member, name in enumerate(self.members):
             trial = by_name.get(name)
