@@ -16,6 +16,7 @@ from raycxr.config.sections import Config
 from raycxr.models.choices import check_model
 from raycxr.runs.record import read_history
 from raycxr.storage.location import Location
+from raycxr.tuning.preparation import plan_sweep
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILMS, PIXELS = 24, 96
@@ -83,7 +84,9 @@ def trains(path: Path) -> bool:
     return any(line.startswith(("train:", "classify:", "extends:")) for line in lines)
 
 
-TRAINING = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if trains(path))
+NAMES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if trains(path))
+SWEEPS = [name for name in NAMES if name.startswith("sweeps/")]
+TRAINING = [name for name in NAMES if name not in SWEEPS]
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -161,6 +164,17 @@ def test_a_configuration_trains_and_is_measured(
     assert result["images"] >= 2
     check_figures(result["metrics"], structures(config))
     assert (result["metrics"].keys() >= set(OF_EMPTY_FILMS)) == name.startswith("siim/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_combination_of_a_sweep_can_be_trained(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    overrides = [f"dataset.uri={ingested(capsys, name)}", "storage.uri=runs"]
+    plan = plan_sweep(load_config(CONFIGS / name, overrides), CONFIGS / name, resume=False)
+    assert plan.epochs == plan.base.train.epochs
+    combinations = list(plan.space.combinations(("choice", "grid", "randint")))
+    assert len(combinations) >= 9
+    assert {"model.name", "loss"} <= set(combinations[0])
 
 
 def metric_of(entry: dict[str, Any], metric: str) -> float:
