@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from raycxr.config.sections import Config
 from raycxr.errors import DataError
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.runs.record import BEST, STATE_FILE
+from raycxr.storage.fetch import fetch_verified
 from raycxr.storage.location import Location
-from raycxr.storage.publish import fetch_verified, publish, read_marker
+from raycxr.storage.publish import publish, read_marker
 
 MARKER = "bundle.json"
 WEIGHTS = "model.safetensors"
@@ -114,6 +115,9 @@ def _read_rules(postprocess: Mapping[str, Any], location: Location) -> tuple[Dec
         ) from None
 
 
-def pull_bundle(location: Location, destination: Path) -> None:
-    """Copy a bundle, verifying every checksum; the destination appears whole or not at all."""
-    fetch_verified(location, MARKER, destination)
+def pull_bundle(location: Location, destination: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+    """Copy a bundle, verifying every checksum; the destination appears whole or not at all.
+
+    A copy that was broken off goes on from what had arrived, and `tell` is told so.
+    """
+    fetch_verified(location, MARKER, destination, tell)

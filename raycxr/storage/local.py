@@ -61,6 +61,11 @@ class LocalStore:
         with local_failures("list", self.path):
             return sorted(entry.name for entry in self.path.iterdir())
 
+    def list_folders(self) -> list[str]:
+        """Return the names of folders directly inside, sorted."""
+        with local_failures("list", self.path), os.scandir(self.path) as found:
+            return sorted(entry.name for entry in found if entry.is_dir())
+
     def walk_names(self) -> Iterator[str]:
         """Yield the relative names of all files below, in the order in which S3 sorts the same names as keys."""
         with local_failures("list", self.path), os.scandir(self.path) as found:
@@ -98,6 +103,19 @@ class LocalStore:
     def copy_to(self, local: Path) -> None:
         """Copy the file to another local path and check its size."""
         LocalStore(local).copy_from(self.path)
+
+    def continue_to(self, local: Path) -> None:
+        """Append to a local file what it lacks of this one."""
+        with (
+            local_failures("read", self.path),
+            self.path.open("rb") as source,
+            local_failures("write", local),
+            local.open("ab") as file,
+        ):
+            source.seek(file.tell())
+            shutil.copyfileobj(source, file, _COPY_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
 
     def open_input(self) -> pyarrow.NativeFile:
         """Open the file for random access."""

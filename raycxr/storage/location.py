@@ -136,6 +136,13 @@ class Location:
         """List the hidden files and folders directly inside: of writers at work, and of those that were killed."""
         return [self / name for name in self._store().list_names() if _is_temporary(name)]
 
+    def list_folders(self) -> list[Location]:
+        """Return the folders directly inside, sorted by name; `MissingError` if it is none.
+
+        In S3 these come with the listing, where asking each of many names for what it is costs a request.
+        """
+        return [self / name for name in self._store().list_folders() if not _is_temporary(name)]
+
     def list(self) -> list[Location]:
         """Return the files and folders directly inside, sorted by name; `MissingError` if it is none."""
         return [self / name for name in self._store().list_names() if not _is_temporary(name)]
@@ -170,6 +177,13 @@ class Location:
     def copy_to(self, local: Path) -> None:
         """Copy this file to a local path, atomically and with its size checked."""
         self._store().copy_to(Path(local))
+
+    def continue_to(self, local: Path) -> None:
+        """Copy this file to a local path, which holds a part meanwhile; a second call goes on from what is there.
+
+        What is there is not compared: check the whole afterwards.
+        """
+        self._store().continue_to(Path(local))
 
     def open_input(self) -> pyarrow.NativeFile:
         """Open the file for reading at any position, as Parquet readers do."""

@@ -9,17 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from raycxr.errors import DataError, StorageError, UsageError
+from raycxr.errors import DataError, UsageError
 from raycxr.storage.failures import local_failures
-from raycxr.storage.local import TEMPORARY_PREFIX
 from raycxr.storage.location import Location
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """What a marker says of a file: its SHA-256, and its size in bytes."""
+
+    sha256: str
+    size: int
 
 
 def sha256_of(content: bytes | Path) -> str:
@@ -84,45 +90,11 @@ def read_marker(location: Location, marker: str) -> dict[str, object]:
     return _parse(place.read_text(), place)
 
 
-def fetch_verified(source: Location, marker: str, destination: Path) -> dict[str, object]:
-    """Copy a published folder to this machine, check every file, and only then let it appear.
-
-    Parameters
-    ----------
-    source : Location
-        The folder that `publish` wrote.
-    marker : str
-        Name of its marker, which is copied too.
-    destination : Path
-        The new folder. One that holds the same content already is left as it is.
-
-    Returns
-    -------
-    dict
-        The marker.
-
-    Raises
-    ------
-    DataError
-        If the source has no marker, or a file of it is missing or differs from its checksum.
-    StorageError
-        If the destination holds something else, or something cannot be read or written.
-    """
-    document = read_marker(source, marker)
-    destination = Path(destination).absolute()
-    if _holds(destination, document, marker):
-        return document
-    _refuse_occupied(destination)
-    arriving = destination.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    try:
-        for name, expected in _files(document).items():
-            (source / name).copy_to(arriving / name)
-            _verify(arriving / name, expected, source / name)
-        Location(arriving / marker).write_text(json.dumps(document, indent=2) + "\n")
-        _move_into_place(arriving, destination, document, marker)
-    finally:
-        shutil.rmtree(arriving, ignore_errors=True)
-    return document
+def files_of(marker: dict[str, object]) -> dict[str, PublishedFile]:
+    """Return name -> file of a marker that `read_marker` has returned."""
+    files = marker["files"]
+    assert isinstance(files, dict)
+    return {str(name): PublishedFile(str(entry["sha256"]), entry["bytes"]) for name, entry in files.items()}
 
 
 def _parse(text: str, place: Location) -> dict[str, object]:
@@ -137,51 +109,9 @@ def _parse(text: str, place: Location) -> dict[str, object]:
             raise DataError(f"{place} names {name!r}, which leads out of its folder", "do not trust this folder")
         if not isinstance(entry, dict) or not _SHA256.fullmatch(str(entry.get("sha256"))):
             raise DataError(f"{place} has no sha256 for {name!r}", "write the folder again")
+        if type(entry.get("bytes")) is not int or entry["bytes"] < 0:
+            raise DataError(f"{place} has no number of bytes for {name!r}", "write the folder again")
     return document
-
-
-def _files(document: dict[str, object]) -> dict[str, str]:
-    """Return name -> SHA-256 of a marker that `_parse` has accepted."""
-    files = document["files"]
-    assert isinstance(files, dict)
-    return {str(name): str(entry["sha256"]) for name, entry in files.items()}
-
-
-def _verify(copy: Path, expected: str, original: Location) -> None:
-    found = sha256_of(copy)
-    if found != expected:
-        raise DataError(
-            f"{original} is damaged: its sha256 is {found[:12]}..., not {expected[:12]}...",
-            "write the folder again",
-        )
-
-
-def _holds(folder: Path, document: dict[str, object], marker: str) -> bool:
-    """Whether a local folder is already the published one."""
-    if not (folder / marker).is_file():
-        return False
-    try:
-        same = read_marker(Location(folder), marker)["files"] == document["files"]
-        return same and all(sha256_of(folder / name) == digest for name, digest in _files(document).items())
-    except (DataError, StorageError):
-        return False
-
-
-def _move_into_place(arriving: Path, destination: Path, document: dict[str, object], marker: str) -> None:
-    try:
-        with local_failures("write", destination):
-            arriving.rename(destination)
-    except StorageError:
-        # Several workers of one machine may fetch the same folder at once: the first one brought it.
-        if not _holds(destination, document, marker):
-            raise
-
-
-def _refuse_occupied(folder: Path) -> None:
-    with local_failures("read", folder):
-        occupied = any(folder.iterdir()) if folder.is_dir() else folder.exists()
-    if occupied:
-        raise StorageError(f"{folder} holds something else already", "name a new folder, or remove this one")
 
 
 def _is_inside(name: str) -> bool:

@@ -127,6 +127,13 @@ class S3Store:
             raise self._no_folder()
         return names
 
+    def list_folders(self) -> list[str]:
+        """Return the names of folders directly inside, sorted."""
+        found = list(self.entries(recursive=False))
+        if not found and not self.is_dir():
+            raise self._no_folder()
+        return sorted(name for name, entry in found if entry is None)
+
     def walk_names(self) -> Iterator[str]:
         """Yield the relative names of all objects below, in the order of their keys."""
         found = False
@@ -191,6 +198,12 @@ class S3Store:
                     file.write(chunk)
 
             self.attempt("read", download)
+
+    def continue_to(self, local: Path) -> None:
+        """Fetch what a local file lacks of the object, several ranges at a time."""
+        from raycxr.storage.s3_download import continue_download
+
+        continue_download(self, local)
 
     def open_input(self) -> pyarrow.NativeFile:
         """Open the object for random access."""

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from raycxr.errors import DataError, StorageError, UsageError
 from raycxr.storage.failures import MissingError
+from raycxr.storage.fetch import fetch_verified
 from raycxr.storage.location import Location
-from raycxr.storage.publish import fetch_verified, publish, read_marker, sha256_of
+from raycxr.storage.publish import publish, read_marker, sha256_of
 
 MARKER = "bundle.json"
 FILES: dict[str, bytes | Path] = {"model.safetensors": bytes(range(256)) * 40, "inner/config.yaml": b"a: 1\n"}
@@ -138,6 +139,7 @@ def test_a_missing_file_is_refused(bundle: Location, tmp_path: Path) -> None:
         ('{"files": []}', "lists no files"),
         ('{"files": {"a": {}}}', "no sha256 for 'a'"),
         ('{"files": {"a": {"sha256": "12", "bytes": 1}}}', "no sha256 for 'a'"),
+        ('{"files": {"a": {"sha256": "' + 64 * "0" + '"}}}', "no number of bytes for 'a'"),
     ],
 )
 def test_a_malformed_marker_is_refused(bundle: Location, tmp_path: Path, text: str, message: str) -> None:
@@ -194,7 +196,7 @@ def test_a_damaged_copy_is_not_taken_for_the_same(bundle: Location, tmp_path: Pa
 def test_workers_may_fetch_the_same_folder_at_once(bundle: Location, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from raycxr.storage.location import Location\n"
-        "from raycxr.storage.publish import fetch_verified\n"
+        "from raycxr.storage.fetch import fetch_verified\n"
         f"fetch_verified(Location(sys.argv[1]), {MARKER!r}, Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, bundle.uri, str(tmp_path / "cache" / "bundle")]
