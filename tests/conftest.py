@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import S3Server
 
-from raycxr.config.load import load_config
+from raycxr.config.load import check_config, load_config, to_yaml
 from raycxr.dataset.ingest import ingest, run_here
+from raycxr.runs.bundle import write_bundle
+from raycxr.runs.record import BEST, RECORD, read_record, start_record, write_history
 from raycxr.sources.patient_key import KEY_VARIABLE
 from raycxr.sources.synth import write_jsrt
 from raycxr.storage.location import Location
@@ -93,3 +97,45 @@ storage: {{uri: {folder / "runs"}}}
     )
     ingest(load_config(path), run_here, lambda done, total: None)
     return path
+
+
+MakeRun = Callable[..., Location]
+
+
+@pytest.fixture(scope="session")
+def make_run() -> MakeRun:
+    """Write a run as it lies in storage, without training: `make_run(parent, name, dice)`."""
+    return write_run
+
+
+def write_run(
+    parent: Location,
+    name: str,
+    dice: float | None = None,
+    loss: float = 1.0,
+    config: dict[str, Any] | None = None,
+    status: str | None = None,
+    trial: dict[str, Any] | None = None,
+    weights: bool = True,
+) -> Location:
+    """One epoch with a Dice coefficient and a loss, or none; with its bundle, or as a sweep leaves its losers."""
+    run, settings = parent / name, check_config(config or {}, name)
+    dataset = {"uri": "/data", "id": "abc", "classes": ["lungs"], "splits": {"train": 3}}
+    start_record(run, settings, dataset, 1)
+    ended = status or ("running" if dice is None else "finished")
+    further = {} if trial is None else {"trial": trial}
+    (run / RECORD).write_text(json.dumps({**read_record(run), "status": ended, **further}))
+    if dice is None:
+        return run
+    metrics = {"loss": loss, "dice": {"lungs": dice, "mean": dice}}
+    write_history(run, [{"epoch": 1, "time": "2026-01-01T00:00:00+00:00", "validation": metrics, "best": True}])
+    if weights:
+        rules = {
+            "classes": ["lungs"],
+            "size": 32,
+            "intensity": {"rule": "keep"},
+            "rules": {"lungs": {"threshold": 0.5}},
+        }
+        recorded = {"epoch": 1, "split": "validation", "metrics": metrics}
+        write_bundle(run / BEST, b"weights of " + name.encode(), to_yaml(settings), recorded, rules, "a card")
+    return run

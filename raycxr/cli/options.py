@@ -14,8 +14,23 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
-Metric = Annotated[str, typer.Option(help="Metric that decides, such as dice.mean, dice.heart or loss.")]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="Metric that decides, such as dice.heart or loss; where not given, the one of the sweep or of the runs.",
+        show_default=False,
+    ),
+]
 Mode = Annotated[
     str | None,
     typer.Option(help="max or min; where not given, min for losses and distances.", show_default=False),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Only runs with this setting, such as model.name=unet, 'optimizer.lr<0.001' or status!=failed; also >, <= "
+        "and >=; may be given several times.",
+        show_default=False,
+    ),
 ]

@@ -51,8 +51,8 @@ def is_better(value: float, best: float | None, mode: Mode) -> bool:
     return value > best if mode == "max" else value < best
 
 
-def check_mode(mode: str | None, metric: str) -> Mode:
-    """Turn an option into a mode.
+def check_mode(mode: str | None) -> Mode | None:
+    """Turn an option into a mode; None where it is not given.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def check_mode(mode: str | None, metric: str) -> Mode:
         Neither max nor min.
     """
     if mode is None:
-        return default_mode(metric)
+        return None
     if mode == "max":
         return "max"
     if mode == "min":

@@ -15,6 +15,7 @@ from typing import Any
 import raycxr
 from raycxr.config.sections import Config
 from raycxr.errors import DataError, TrainingError
+from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
 
 RECORD = "run.json"
@@ -143,10 +144,11 @@ def read_record(run: Location) -> dict[str, Any]:
 
 def read_history(run: Location) -> list[dict[str, Any]]:
     """One entry per finished epoch, in order, and a last one of the mean of their weights where that was asked for."""
-    place = run / HISTORY
-    if not place.exists():
+    try:
+        text = (run / HISTORY).read_text()
+    except MissingError:
         return []
-    return [json.loads(line) for line in place.read_text().splitlines() if line.strip()]
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def count_epochs(history: Sequence[Mapping[str, Any]]) -> int:
