@@ -12,6 +12,7 @@ from raycxr.number_text import count
 from raycxr.runs.condition import STATUS, Condition
 from raycxr.runs.listing import RunEntry, best_first, check_recorded, chosen_metric, filter_runs, list_runs
 from raycxr.runs.metric import Mode
+from raycxr.runs.record import BEST, RECORD
 from raycxr.runs.sweep import Trial, parameter_text, ranked, short
 from raycxr.storage.location import Location
 
@@ -85,7 +86,10 @@ def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence
         No run recorded the metric, or a condition names an unknown key.
     """
     place = Location(uri)
-    entries = list_runs(uri)
+    if place.name == BEST and (place.parent / RECORD).is_file():
+        # The bundle of a run stands for the run.
+        place = place.parent
+    entries = list_runs(place.uri)
     matching = filter_runs(entries, conditions)
     if not matching:
         found = f"none of {count(len(entries), 'run')} has {_listed(conditions)}" if entries else "no run"

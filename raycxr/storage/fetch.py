@@ -27,7 +27,8 @@ from raycxr.storage.local import TEMPORARY_PREFIX
 from raycxr.storage.location import Location
 from raycxr.storage.publish import PublishedFile, files_of, read_marker, sha256_of
 
-_LOCK = "lock"
+# What a hidden folder holds: the lock, and the folder that takes the destination's place.
+_LOCK, _FILES = "lock", "files"
 _SMALL_BYTES = 1 << 20
 
 
@@ -68,7 +69,7 @@ def fetch_verified(
     with _claimed(_hidden(source, document, destination), destination, tell) as claimed:
         # Another process may have brought it while this one waited.
         if not _holds(destination, document, marker):
-            arriving = claimed / "files"
+            arriving = claimed / _FILES
             if arriving.exists():
                 tell("goes on from what an earlier attempt has left")
             _fetch_all(source, document, marker, arriving)
@@ -143,7 +144,7 @@ def _claimed(folder: Path, destination: Path, tell: Callable[[str], None]) -> It
         broken_off = True
         raise
     finally:
-        if lock is None or not broken_off:
+        if lock is None or not (broken_off and (folder / _FILES).exists()):
             shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             lock.close()
@@ -201,6 +202,8 @@ def _move_into_place(arriving: Path, destination: Path, document: dict[str, obje
     except StorageError:
         # Where there are no locks, several processes may fetch the same folder at once: the first one brought it.
         if not _holds(destination, document, marker):
+            shutil.rmtree(arriving, ignore_errors=True)
+            _refuse_occupied(destination)
             raise
 
 

@@ -48,6 +48,7 @@ def test_the_best_of_a_prefix_with_its_runner_up(place: Location, make_run: Make
     assert found.reason == "the lowest loss of 3 runs"
     assert chosen(place, metric="loss", mode="max").best.run.location.name == "better"
     assert chosen(place / "good").runner_up is None
+    assert chosen(place / "good" / "best").best.run.location == place / "good"
 
 
 def test_conditions_narrow_the_choice(place: Location, make_run: MakeRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -34,7 +35,7 @@ LARGE = 64 * PIECE_BYTES + 1
 FETCH = (
     "import sys; from pathlib import Path; from raycxr.storage.location import Location\n"
     "from raycxr.storage.fetch import fetch_verified\n"
-    f"fetch_verified(Location(sys.argv[1]), {MARKER!r}, Path(sys.argv[2]))"
+    f"fetch_verified(Location(sys.argv[1]), {MARKER!r}, Path(sys.argv[2]), lambda line: print(line, flush=True))"
 )
 
 
@@ -151,6 +152,25 @@ def test_a_waiting_fetch_takes_over_from_one_that_is_killed(bundle: Location, tm
     assert first.wait() == -signal.SIGKILL
     assert told[0] == f"waits for another fetch into {there}"
     assert holds_all(there)
+
+
+def test_a_place_that_was_taken_meanwhile_is_left_alone(bundle: Location, tmp_path: Path) -> None:
+    """By a fetch of something else, while the first waits for a lock that this test holds."""
+    there = tmp_path / "there"
+    hidden = broken_off(bundle, there).parents[2]
+    publish({"config.yaml": b"a: 3\n"}, Location(tmp_path / "other"), MARKER, {})
+    command = [sys.executable, "-c", FETCH, bundle.uri, str(there)]
+    with (hidden / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert first.stdout is not None
+        assert first.stdout.readline() == f"waits for another fetch into {there}\n"
+        fetch_verified(Location(tmp_path / "other"), MARKER, there)
+    _, told = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert "there holds something else already" in told
+    assert (there / "config.yaml").read_bytes() == b"a: 3\n"
+    assert list(tmp_path.glob(f"{TEMPORARY_PREFIX}*")) == []
 
 
 def test_a_missing_file_leaves_nothing(bundle: Location, tmp_path: Path) -> None:
