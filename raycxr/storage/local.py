@@ -100,10 +100,6 @@ class LocalStore:
         ):
             shutil.copyfileobj(source, file, _COPY_BYTES)
 
-    def copy_to(self, local: Path) -> None:
-        """Copy the file to another local path and check its size."""
-        LocalStore(local).copy_from(self.path)
-
     def continue_to(self, local: Path) -> None:
         """Append to a local file what it lacks of this one."""
         with (

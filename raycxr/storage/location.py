@@ -174,10 +174,6 @@ class Location:
         """Write or replace this file with the content of a local file, atomically."""
         self._store().copy_from(Path(local))
 
-    def copy_to(self, local: Path) -> None:
-        """Copy this file to a local path, atomically and with its size checked."""
-        self._store().copy_to(Path(local))
-
     def continue_to(self, local: Path) -> None:
         """Copy this file to a local path, which holds a part meanwhile; a second call goes on from what is there.
 

@@ -19,7 +19,6 @@ from botocore.exceptions import ClientError
 
 from raycxr.errors import StorageError
 from raycxr.storage.failures import MissingError, local_failures
-from raycxr.storage.local import replacing
 from raycxr.storage.s3_connection import attempt
 
 if TYPE_CHECKING:
@@ -185,19 +184,6 @@ class S3Store:
         """Write or replace the object with the content of a local file."""
         with local_failures("read", local):
             self._upload(lambda: local.open("rb"), local.stat().st_size)
-
-    def copy_to(self, local: Path) -> None:
-        """Copy the object to a local path; boto3 checks its length, and its checksum where it has one."""
-        self.need_key("read")
-        with local_failures("write", local), replacing(local) as file:
-
-            def download(client: Any) -> None:
-                file.seek(0)
-                file.truncate()
-                for chunk in client.get_object(**self.object)["Body"].iter_chunks(_MEBIBYTE):
-                    file.write(chunk)
-
-            self.attempt("read", download)
 
     def continue_to(self, local: Path) -> None:
         """Fetch what a local file lacks of the object, several ranges at a time."""

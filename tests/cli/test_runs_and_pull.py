@@ -58,7 +58,7 @@ def rows(text: str) -> list[list[str]]:
 def test_trials_are_listed_with_their_parameters(capsys: pytest.CaptureFixture[str], sweep: Location) -> None:
     _, out, _ = call(capsys, "runs", sweep)
     title, *listed = rows(out)
-    assert title == ["run", "status", "epochs", "best", "dice.mean", "candidate", "member", "name", "lr"]
+    assert title == ["run", "status", "epochs", "best", "dice.mean", "candidate", "member", "model", "lr"]
     assert listed[0] == ["t0_1", "finished", "1", "1", "0.9300", "0", "seed", "1", "unet", "0.001"]
     assert [row[0] for row in listed] == ["t0_1", "t0_0", "t1_1", "t1_0", "t2_0"]
 
@@ -77,13 +77,13 @@ def test_among_other_runs_trials_show_their_network(
 def test_keys_with_the_same_last_part_are_shown_in_full(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, make_run: MakeRun
 ) -> None:
-    parameters = {"model.name": "fpn", "optimizer.name": "adam"}
+    parameters = {"loss_settings.focal.gamma": 1, "loss_settings.focal_tversky.gamma": 2}
     trial = {"candidate": 0, "member": None, "parameters": parameters}
     make_run(Location(tmp_path), "one", 0.5, trial=trial)
-    make_run(Location(tmp_path), "two", 0.4, trial={**trial, "parameters": {"model.name": "unet"}})
+    make_run(Location(tmp_path), "two", 0.4, trial={**trial, "parameters": {"loss_settings.focal.gamma": 3}})
     _, out, _ = call(capsys, "runs", tmp_path)
-    assert rows(out)[0][-2:] == ["model.name", "optimizer.name"]
-    assert rows(out)[2][-2:] == ["unet", "-"]
+    assert rows(out)[0][-2:] == list(parameters)
+    assert rows(out)[2][-2:] == ["3", "-"]
 
 
 def test_runs_are_filtered_and_sorted(capsys: pytest.CaptureFixture[str], sweep: Location) -> None:
@@ -116,7 +116,7 @@ def test_the_best_of_a_sweep_is_pulled_and_said_why(
     _, out, _ = call(capsys, "pull", sweep, tmp_path / "best")
     assert out.splitlines() == [
         f"{tmp_path}/best: epoch 1 of {sweep}/t0_1, dice.mean 0.9300 on validation",
-        "  chosen: the best trial (seed 1) of candidate 0 (name unet, lr 0.001), which has the highest mean dice.mean "
+        "  chosen: the best trial (seed 1) of candidate 0 (model unet, lr 0.001), which has the highest mean dice.mean "
         "of 2 candidates: 0.9200 over 2 trials; 1 run still running not counted",
         "  runner-up: t1_1 with 0.8500, mean 0.8250",
     ]

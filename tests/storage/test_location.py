@@ -170,14 +170,14 @@ def test_copies_go_both_ways(place: Location, tmp_path: Path) -> None:
     (tmp_path / "from").write_bytes(content)
     (place / "copy").copy_from(tmp_path / "from")
     assert (place / "copy").size() == 3_000_000
-    (place / "copy").copy_to(tmp_path / "new" / "to")
-    assert (tmp_path / "new" / "to").read_bytes() == content
+    (place / "copy").continue_to(tmp_path / "to")
+    assert (tmp_path / "to").read_bytes() == content
     with pytest.raises(MissingError, match="absent"):
         (place / "x").copy_from(tmp_path / "absent")
     with pytest.raises(MissingError, match="nothing"):
-        (place / "nothing").copy_to(tmp_path / "kept" / "away")
-    assert not (tmp_path / "kept" / "away").exists()
-    assert [one for one in (tmp_path / "kept").glob("*") if one.name.startswith(TEMPORARY_PREFIX)] == []
+        (place / "nothing").continue_to(tmp_path / "kept_away")
+    assert not (tmp_path / "kept_away").exists()
+    assert [one for one in tmp_path.glob("*") if one.name.startswith(TEMPORARY_PREFIX)] == []
 
 
 def test_parquet_is_read_and_written(place: Location) -> None:
