@@ -116,7 +116,7 @@ def write_run(
     config: dict[str, Any] | None = None,
     status: str | None = None,
     trial: dict[str, Any] | None = None,
-    weights: bool = True,
+    weights: bool | bytes = True,
 ) -> Location:
     """One epoch with a Dice coefficient and a loss, or none; with its bundle, or as a sweep leaves its losers."""
     run, settings = parent / name, check_config(config or {}, name)
@@ -137,5 +137,6 @@ def write_run(
             "rules": {"lungs": {"threshold": 0.5}},
         }
         recorded = {"epoch": 1, "split": "validation", "metrics": metrics}
-        write_bundle(run / BEST, b"weights of " + name.encode(), to_yaml(settings), recorded, rules, "a card")
+        content = weights if isinstance(weights, bytes) else b"weights of " + name.encode()
+        write_bundle(run / BEST, content, to_yaml(settings), recorded, rules, "a card")
     return run

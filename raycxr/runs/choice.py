@@ -197,17 +197,16 @@ def _progress(entry: RunEntry, metric: str) -> str:
 
 
 def _lost(uri: str, metric: str, contenders: Sequence[Contender]) -> DataError:
+    """Say that the best has no weights, and which has some."""
     best = contenders[0]
     message = f"the best of {uri}, {best.run.location.name} with {metric} {best.value:.4f}, has no weights"
     if best.run.status == RUNNING:
         return DataError(f"{message}: they are being written", "try again in a moment")
-    if best.run.trial is not None:
-        message += ": its sweep kept those of its best alone (tune.keep: best)"
     for entry in (trial for contender in contenders for trial in contender.trials):
         if entry.has_bundle:
-            return DataError(
-                message, f"pull {entry.location}, with {entry.value(metric):.4f} the best one that has some"
-            )
+            kept = ": its sweep kept those of its best alone (tune.keep: best)" if best.run.trial is not None else ""
+            remedy = f"pull {entry.location}, with {entry.value(metric):.4f} the best one that has some"
+            return DataError(f"{message}{kept}", remedy)
     return DataError(message, "no other run there has some, train it again")
 
 

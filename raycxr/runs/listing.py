@@ -106,7 +106,7 @@ def read_entry(run: Location) -> RunEntry:
         count_epochs(history),
         best["epoch"],
         best["metrics"],
-        best["split"],
+        best.get("split", "validation"),
         max([record["created"], record.get("updated", ""), *(entry["time"] for entry in history[-1:])]),
         record["config"],
         record.get("trial"),
@@ -244,5 +244,5 @@ def _best_of(history: Sequence[dict[str, Any]], record: dict[str, Any]) -> dict[
     if record["config"].get("classify") is None:
         best = next((entry for entry in reversed(history) if entry["best"]), None)
     if best is None:
-        return {"epoch": None, "metrics": {}, "split": "validation"}
-    return {"epoch": best["epoch"], "metrics": best["validation"], "split": "validation"}
+        return {"epoch": None, "metrics": {}}
+    return {"epoch": best["epoch"], "metrics": best["validation"]}

@@ -161,7 +161,7 @@ def test_a_failed_trial_is_taken_by_its_own_name_alone(place: Location, make_run
 
 
 def test_a_value_that_is_undefined_does_not_win(place: Location, make_run: MakeRun) -> None:
-    make_run(place, "undefined", float("nan"))
+    make_run(place, "earlier", float("nan"))
     make_run(place, "poor", 0.1)
     assert chosen(place).best.run.location.name == "poor"
     assert chosen(place, mode="min").best.run.location.name == "poor"

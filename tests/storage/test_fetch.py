@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -154,6 +156,28 @@ def test_a_waiting_fetch_takes_over_from_one_that_is_killed(bundle: Location, tm
     assert holds_all(there)
 
 
+def test_a_lock_on_a_folder_that_was_removed_is_none(bundle: Location, tmp_path: Path) -> None:
+    """Its owner removes the folder with the lock, and a third fetch makes it anew before the waiting one wakes."""
+    there = tmp_path / "there"
+    hidden = broken_off(bundle, there).parents[2]
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as threads, (hidden / "lock").open() as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        waiting = threads.submit(fetch_verified, bundle, MARKER, there, told.append)
+        while not told and not waiting.done():
+            time.sleep(0.01)
+        shutil.rmtree(hidden)
+        hidden.mkdir()
+        with (hidden / "lock").open("w") as third:
+            fcntl.flock(third, fcntl.LOCK_EX)
+            fcntl.flock(owner, fcntl.LOCK_UN)
+            time.sleep(0.3)
+            assert not there.exists()
+        waiting.result(timeout=60)
+    assert holds_all(there)
+    assert told == [f"waits for another fetch into {there}"]
+
+
 def test_a_place_that_was_taken_meanwhile_is_left_alone(bundle: Location, tmp_path: Path) -> None:
     """By a fetch of something else, while the first waits for a lock that this test holds."""
     there = tmp_path / "there"
@@ -232,21 +256,24 @@ def line(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowL
 
 
 @pytest.mark.slow
-def test_a_fetch_from_s3_that_is_killed_goes_on(s3_folder: str, line: SlowLine, tmp_path: Path) -> None:
-    content = os.urandom(LARGE)
-    place, there = Location(s3_folder) / "best", tmp_path / "there"
-    publish({"weights": content}, place, MARKER, {})
+def test_a_pull_from_s3_that_is_killed_goes_on(
+    s3_folder: str, line: SlowLine, tmp_path: Path, make_run: Callable[..., Location]
+) -> None:
+    content, there = os.urandom(LARGE), tmp_path / "there"
+    make_run(Location(s3_folder), "run", 0.9, weights=content)
+    pull = [sys.executable, "-c", "from raycxr.cli.main import main; main()", "pull", s3_folder, str(there)]
     line.bytes_per_second, line.carried = 40e6, 0
     for kill_after in (LARGE // 3, LARGE // 2):
-        with subprocess.Popen([sys.executable, "-c", FETCH, place.uri, str(there)]) as fetching:
-            while line.carried < kill_after and fetching.poll() is None:
+        with subprocess.Popen(pull) as pulling:
+            while line.carried < kill_after and pulling.poll() is None:
                 time.sleep(0.005)
-            fetching.kill()
-        assert fetching.returncode == -signal.SIGKILL
+            pulling.kill()
+        assert pulling.returncode == -signal.SIGKILL
         assert not there.exists()
     line.bytes_per_second = None
-    fetch_verified(place, MARKER, there)
-    assert (there / "weights").read_bytes() == content
+    done = subprocess.run(pull, capture_output=True, text=True, check=True)
+    assert "goes on from what an earlier attempt has left" in done.stderr
+    assert (there / "model.safetensors").read_bytes() == content
     # Each kill costs the piece that each reader had not yet finished, and what was on the line.
     assert LARGE < line.carried < LARGE + 2 * 20 * PIECE_BYTES
     assert list(tmp_path.glob(f"{TEMPORARY_PREFIX}*")) == []
