@@ -57,7 +57,7 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     storage = base.storage.model_copy(update={"uri": sweep.uri})
     base = with_whole_paths(base.model_copy(update={"storage": storage}))
     metric = base.train.metric
-    return SweepPlan(sweep, base, space, metric, config.tune.mode or default_mode(metric), epochs)
+    return SweepPlan(sweep, base, space, metric, default_mode(metric), epochs)
 
 
 def _base(config: Config) -> tuple[Config, SplitIndex]:
@@ -66,9 +66,16 @@ def _base(config: Config) -> tuple[Config, SplitIndex]:
         raise ConfigurationError("a classifier is not swept", "leave the section classify out")
     if config.tune.gpu_hours is not None and config.resources.gpus_per_worker == 0:
         raise ConfigurationError("tune.gpu_hours is set, and trials use no GPU", "set tune.hours")
+    metric, mode = config.tune.metric or config.train.metric, config.tune.mode
+    if mode is not None and mode != default_mode(metric):
+        # The best epoch of a run goes by the metric's own mode.
+        raise ConfigurationError(
+            f"tune.mode = {mode!r}: of {metric} the {'highest' if mode == 'min' else 'lowest'} is the best",
+            "leave tune.mode out",
+        )
     with first_contact():
         splits = open_splits(config)
-    train = config.train.model_copy(update={"metric": config.tune.metric or config.train.metric, "name": None})
+    train = config.train.model_copy(update={"metric": metric, "name": None})
     dataset = config.dataset
     if config.tune.folds is not None:
         split = dataset.split or splits.manifest.split
@@ -93,9 +100,11 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
             problems.append((parameters, error))
     if problems:
         parameters, first = problems[0]
+        if len({str(error) for _, error in problems}) == 1 and len(problems) == len(combinations):
+            raise first  # it does not lie in what is varied
         named = ", ".join(f"{key} = {parameter_text(value)}" for key, value in parameters.items())
-        of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}: "
-        raise ConfigurationError(f"tune.space: {of if parameters else ''}{first.message}", first.remedy)
+        of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}"
+        raise ConfigurationError(f"tune.space: {of}: {first.message}", first.remedy)
     return epochs
 
 
