@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -31,7 +32,23 @@ class ParameterSection(Section):
     @field_validator("choice", "grid", mode="before")
     @classmethod
     def _numbers(cls, values: Any) -> Any:
-        return [_number(value) for value in values] if isinstance(values, list) else values
+        if not isinstance(values, list):
+            return values
+        numbers = [_number(value) for value in values]
+        twice = [value for place, value in enumerate(numbers) if value in numbers[:place]]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        return numbers
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _numbers_of_conditions(cls, when: Any) -> Any:
+        if not isinstance(when, Mapping):
+            return when
+        for key, values in when.items():
+            if values == []:
+                raise ValueError(f"no value of {key} is named")
+        return {key: _numbers(values) for key, values in when.items()}
 
     @model_validator(mode="after")
     def _one_kind(self) -> ParameterSection:
@@ -39,8 +56,8 @@ class ParameterSection(Section):
         if len(given) != 1:
             raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
         bounds = self.uniform or self.loguniform or self.randint
-        if bounds is not None and bounds[0] >= bounds[1]:
-            raise ValueError(f"{given[0]}: {bounds[0]:g} is not below {bounds[1]:g}")
+        if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+            raise ValueError(f"{given[0]}: {bounds[0]:g} and {bounds[1]:g} are not two bounds, the lower one first")
         return self
 
     @property
@@ -85,7 +102,7 @@ class TuneSection(Section):
     folds: Annotated[int, Field(ge=2)] | None = Field(
         None, description="trials of each candidate, each validated on another fold of the films that are not tested"
     )
-    seed: int = Field(0, description="of the search itself")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the search itself")
     points: list[dict[str, Any]] = Field([], description="candidates to try first: key -> value, the rest is drawn")
     start_from: str | None = Field(
         None, description="an earlier sweep: its best candidate is tried first, and tpe learns from all of them"
@@ -100,6 +117,11 @@ class TuneSection(Section):
     @classmethod
     def _flat(cls, space: Any) -> Any:
         return _flatten(space, "") if isinstance(space, Mapping) else space
+
+    @field_validator("points")
+    @classmethod
+    def _numbers_of_points(cls, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{key: _number(value) for key, value in point.items()} for point in points]
 
     @model_validator(mode="after")
     def _fits_together(self) -> TuneSection:
@@ -126,7 +148,11 @@ def _flatten(space: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _is_parameter(value: Mapping[str, Any]) -> bool:
     """Whether a mapping describes the values of a key, perhaps with a slip; any other one holds keys."""
-    return not value or any(get_close_matches(key, (*KINDS, "when"), n=1, cutoff=0.75) for key in value)
+    return not value or any(get_close_matches(str(key), (*KINDS, "when"), n=1, cutoff=0.75) for key in value)
+
+
+def _numbers(values: Any) -> Any:
+    return [_number(value) for value in values] if isinstance(values, list) else _number(values)
 
 
 def _number(value: Any) -> Any:
