@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,27 +43,30 @@ class Space:
 
     def applies(self, key: str, chosen: Mapping[str, Any]) -> bool:
         """Whether a key is varied beside what is chosen already."""
-        return all(
-            name in chosen and chosen[name] in (values if isinstance(values, list) else [values])
-            for name, values in self.parameters[key].when.items()
-        )
+        conditions = self.parameters[key].when.items()
+        return all(name in chosen and chosen[name] in _listed(values) for name, values in conditions)
 
     def combinations(self, kinds: tuple[str, ...]) -> Iterator[Parameters]:
         """Every combination of the parameters of some kinds, in order; ranges of whole numbers are written out."""
-        yield from self._combinations([key for key, value in self.parameters.items() if value.kind in kinds], {})
+        found: dict[str, ParameterSection] = {}
+        for key, parameter in self.parameters.items():
+            if parameter.kind in kinds:
+                # Where a condition names a key of another kind it is not known yet, and the value stands ready for it.
+                when = {name: values for name, values in parameter.when.items() if name in found}
+                found[key] = parameter.model_copy(update={"when": when})
+        yield from Space(found)._combine(list(found), {})
 
-    def _combinations(self, keys: list[str], chosen: Parameters) -> Iterator[Parameters]:
+    def _combine(self, keys: list[str], chosen: Parameters) -> Iterator[Parameters]:
+        """Every combination that begins with the values chosen; all keys are those of `choice`, `grid` or `randint`."""
         if not keys:
             yield chosen
             return
         first, *rest = keys
-        # Where a condition names a key of another kind it is not known yet, and the value stands ready for it.
-        known = all(name in chosen or name not in self.parameters for name in self.parameters[first].when)
-        if known and not self.applies(first, chosen):
-            yield from self._combinations(rest, chosen)
+        if not self.applies(first, chosen):
+            yield from self._combine(rest, chosen)
             return
         for value in _values(self.parameters[first]):
-            yield from self._combinations(rest, {**chosen, first: value})
+            yield from self._combine(rest, {**chosen, first: value})
 
 
 def build_space(section: TuneSection, base: Config) -> Space:
@@ -73,8 +75,8 @@ def build_space(section: TuneSection, base: Config) -> Space:
     Raises
     ------
     ConfigurationError
-        It is empty, a key or a value is not one of the configuration's, a condition names a key that is not varied,
-        or a point is not of this space.
+        It is empty, a key or a value is not one of the configuration's, a condition names a key that is not varied or
+        a value that it never has, or a point is not of this space.
     """
     if not section.space:
         raise ConfigurationError(
@@ -82,19 +84,22 @@ def build_space(section: TuneSection, base: Config) -> Space:
             "set it, such as tune.space={optimizer.lr: {loguniform: [1e-4, 1e-2]}}",
         )
     for key, parameter in section.space.items():
-        if any(key == fixed or key.startswith(f"{fixed}.") for fixed in FIXED):
-            raise ConfigurationError(f"tune.space: {key} cannot be varied", "vary what a trial learns from")
+        leaves = {leaf for value in parameter.values or [None] for leaf, _ in _leaves(key, value)}
+        for leaf in sorted(leaves):
+            if any(leaf == fixed or leaf.startswith(f"{fixed}.") for fixed in FIXED):
+                raise ConfigurationError(f"tune.space: {leaf} cannot be varied", "vary what a trial learns from")
+        if section.seeds > 1 and "train.seed" in leaves:
+            raise ConfigurationError("tune.seeds and tune.space both set train.seed", "leave one of them out")
         if section.searcher == "grid" and parameter.kind in ("uniform", "loguniform"):
             raise ConfigurationError(
                 f"tune.space: {key} is a range, and a grid has no end there",
                 "name its values with choice, or set tune.searcher=random or tpe",
             )
-    if section.seeds > 1 and "train.seed" in section.space:
-        raise ConfigurationError("tune.seeds and tune.space both set train.seed", "leave one of them out")
     space = Space(_ordered(section.space))
     for key, parameter in space.parameters.items():
-        for value in parameter.values or _bounds(parameter):
-            _check_value(base, key, value)
+        conditions = _conditions(space, key)
+        for value in parameter.values or bounds(parameter):
+            _check_value(base, conditions | {key: value})
     for point in section.points:
         _check_point(point, space)
     return space
@@ -137,7 +142,8 @@ def random_draw(generator: np.random.Generator) -> Draw:
             return int(generator.integers(parameter.randint[0], parameter.randint[1], endpoint=True))
         if parameter.loguniform is not None:
             low, high = np.log(parameter.loguniform)
-            return float(np.exp(generator.uniform(low, high)))
+            # Rounding must not lead out of the bounds.
+            return float(np.clip(np.exp(generator.uniform(low, high)), *parameter.loguniform))
         assert parameter.uniform is not None
         return float(generator.uniform(*parameter.uniform))
 
@@ -181,14 +187,34 @@ def _values(parameter: ParameterSection) -> list[Any]:
     return list(range(parameter.randint[0], parameter.randint[1] + 1))
 
 
-def _bounds(parameter: ParameterSection) -> list[Any]:
+def bounds(parameter: ParameterSection) -> list[Any]:
+    """Least and greatest value of a range, nothing of a choice."""
     return list(parameter.uniform or parameter.loguniform or parameter.randint or ())
 
 
-def _check_value(base: Config, key: str, value: Any) -> None:
+def _listed(values: Any) -> list[Any]:
+    """The values that a condition names."""
+    return values if isinstance(values, list) else [values]
+
+
+def _conditions(space: Space, key: str) -> Parameters:
+    """Parameters with which a key is varied."""
+    chosen: Parameters = {}
+    for name, values in space.parameters[key].when.items():
+        for value in _listed(values):
+            if not within(space.parameters[name], value):
+                raise ConfigurationError(
+                    f"tune.space: {key} depends on {name} = {value!r}, which is not among its values",
+                    f"mend its 'when', or widen {name}",
+                )
+        chosen |= _conditions(space, name) | {name: _listed(values)[0]}
+    return chosen
+
+
+def _check_value(base: Config, parameters: Parameters) -> None:
     """Refuse a key that does not exist, or a value that the configuration does not take there."""
     try:
-        with_parameters(base, {key: value})
+        with_parameters(base, parameters)
     except ConfigurationError as error:
         message = error.message.removeprefix("tune.space: ")
         raise ConfigurationError(f"tune.space: {message}", error.remedy) from None
@@ -210,10 +236,5 @@ def within(parameter: ParameterSection, value: Any) -> bool:
     """Whether a value is one that a parameter may take."""
     if parameter.values is not None:
         return value in parameter.values
-    low, high = _bounds(parameter)
-    return isinstance(value, int | float) and low <= value <= high
-
-
-def finite_combinations(space: Space) -> int:
-    """Count the combinations of everything that is not a range of real numbers."""
-    return sum(1 for _ in itertools.islice(space.combinations(("choice", "grid", "randint")), 1_000_000))
+    low, high = bounds(parameter)
+    return isinstance(value, int if parameter.randint else int | float) and low <= value <= high
