@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,19 +115,19 @@ class TrialQueue:
 
     @property
     def left(self) -> int:
-        """Trials that are still to be given, as far as it is known: the further members of candidates to come too."""
+        """Trials that are still to be given if none ends early."""
         fresh = max(0, self.proposals.total - len(self.begun))
-        return len(self.waiting) + fresh * len(self.members)
+        first_at_work = sum(0 not in candidate.outcomes for candidate in self.begun.values())
+        return len(self.waiting) + fresh * len(self.members) + first_at_work * (len(self.members) - 1)
 
     def next(self) -> Order | None:
         """Next trial; None where nothing waits, which may change while a candidate's first member is trained."""
         if self.waiting:
             return self.waiting.popleft()
-        number = len(self.begun)
-        while number in self.begun:
-            number += 1
         if len(self.begun) >= self.proposals.total:
             return None
+        # One that was given and never begun leaves its number free.
+        number = next(number for number in itertools.count() if number not in self.begun)
         given = self.points[number] if number < len(self.points) else {}
         parameters = self.proposals.propose(number, given)
         self.begun[number] = _Candidate(parameters)
@@ -142,22 +143,21 @@ class TrialQueue:
                 for member, name in enumerate(self.members)
                 if member > 0
             )
-        self._tell(order.candidate)
+        decided = self._decided(candidate)
+        if decided is not None:
+            self.proposals.tell(order.candidate, candidate.parameters, decided)
 
-    def _tell(self, number: int) -> None:
-        """Tell the searcher of a candidate once nothing more of it comes."""
-        candidate = self.begun[number]
+    def _decided(self, candidate: _Candidate) -> Outcome | None:
+        """How a candidate ended, once nothing more of it comes."""
         first = candidate.outcomes.get(0)
-        if first is None:
-            return
-        if first.stopped or first.value is None:
-            self.proposals.tell(number, candidate.parameters, first)
-        elif len(candidate.outcomes) == len(self.members):
-            outcomes = candidate.outcomes.values()
-            values = [outcome.value for outcome in outcomes if outcome.value is not None]
-            whole = sum(values) / len(values) if len(values) == len(self.members) else None
-            # The curve is that of the first member, which the scheduler compares.
-            self.proposals.tell(number, candidate.parameters, Outcome(whole, False, first.curve))
+        if first is None or first.stopped or first.value is None:
+            return first
+        if len(candidate.outcomes) < len(self.members):
+            return None
+        values = [outcome.value for outcome in candidate.outcomes.values() if outcome.value is not None]
+        whole = sum(values) / len(values) if len(values) == len(self.members) else None
+        # The curve is that of the first member, which the scheduler compares.
+        return Outcome(whole, False, first.curve)
 
     def _take_up(self, number: int, parameters: Parameters, trials: Sequence[Trial], metric: str, mode: Mode) -> None:
         """Go on with a candidate that was begun before."""
@@ -170,7 +170,12 @@ class TrialQueue:
                 candidate.outcomes[member] = outcome_of(trial, metric, mode)
             elif trial is not None or self._goes_on(candidate):
                 self.waiting.append(Order(number, member, name, parameters))
-        self._tell(number)
+        decided = self._decided(candidate)
+        if decided is not None:
+            self.proposals.tell(number, parameters, decided)
+        else:
+            # As it is, so that it is known to be tried.
+            self.proposals.propose(number, parameters)
 
     def _goes_on(self, candidate: _Candidate) -> bool:
         """Whether the first member has ended well."""
