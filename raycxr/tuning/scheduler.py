@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from raycxr.config.tune import ParameterSection, TuneSection
 from raycxr.errors import ConfigurationError
 from raycxr.runs.metric import Mode
 from raycxr.tuning.queue import Order
-from raycxr.tuning.space import Space
+from raycxr.tuning.space import Parameters, Space, bounds
 
 TIME, VALUE = "epoch", "value"
 # Sections whose keys may change while a trial runs: none of them shapes the network.
@@ -45,6 +46,7 @@ def build_scheduler(section: TuneSection, space: Space, epochs: int, mode: Mode)
         return Population(
             TIME, VALUE, mode, perturbation_interval=section.grace_epochs, require_attrs=False, log_config=False,
             hyperparam_mutations={"parameters": {key: _mutation(key, space) for key in space.parameters}},
+            custom_explore_fn=lambda config: {**config, "parameters": _within_bounds(config["parameters"], space)},
         )  # fmt: skip
     return FIFOScheduler()
 
@@ -57,47 +59,51 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]
         return {**trial.config, "parameters": changed["parameters"]}, operations
 
 
+@dataclass(eq=False)
+class EarlierTrial:
+    """A trial of a sweep's earlier part, as far as schedulers ask for it."""
+
+    trial_id: str
+
+
 class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
     """Lets another scheduler judge only the first seed or fold of each candidate: the same one of all.
 
-    It also brings the curves of a sweep's earlier part back, so that a trial that goes on is compared as if nothing had
-    been interrupted.
+    It also brings the curves of a sweep's earlier part back, so that a trial is compared as if nothing had been
+    interrupted. A trial that has trained its last epoch is not stopped any more: it has finished.
 
     Parameters
     ----------
     inner : TrialScheduler
-    ended : sequence of sequences
-        Curves of first members that have ended: their value after each epoch.
-    interrupted : mapping
-        Curves of those that go on, by the name of the run.
+    earlier : mapping
+        Curves of the first members that were begun before, by the name of the run: their value after each epoch.
     """
 
-    def __init__(
-        self, inner: TrialScheduler, ended: Sequence[Sequence[float]], interrupted: Mapping[str, Sequence[float]]
-    ) -> None:
+    def __init__(self, inner: TrialScheduler, earlier: Mapping[str, Sequence[float]]) -> None:
         super().__init__()
-        self.inner, self.interrupted = inner, interrupted
-        self._metric = inner.metric
-        for number, curve in enumerate(ended):
-            earlier = SimpleNamespace(trial_id=f"earlier-{number}", config={"member": 0})
-            inner.on_trial_add(NO_CONTROLLER, earlier)
-            self._replay(earlier, curve)
+        self.inner, self._metric = inner, inner.metric
+        self.earlier: dict[str, EarlierTrial] = {}
+        # A population has no memory: whoever is in it now exchanges.
+        if not isinstance(inner, Population):
+            for name, curve in earlier.items():
+                self.earlier[name] = EarlierTrial(name)
+                inner.on_trial_add(NO_CONTROLLER, self.earlier[name])
+                self._replay(self.earlier[name], curve)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Both were given to the inner scheduler."""
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Enter a trial, and what it has reported before."""
-        if self._is_first(trial):
+        """Enter a trial, unless it goes on and is known."""
+        if self._is_first(trial) and self._known(trial) is trial:
             # Population-based training refuses a searcher; here it only gives the population.
             self.inner.on_trial_add(NO_CONTROLLER, trial)
-            self._replay(trial, self.interrupted.get(Order(**trial.config).name, ()))
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Forget a trial."""
         if self._is_first(trial):
-            self.inner.on_trial_error(tune_controller, trial)
+            self.inner.on_trial_error(tune_controller, self._known(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether a trial goes on."""
@@ -105,17 +111,16 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
             return str(TrialScheduler.CONTINUE)
         # The median rule would have trials take turns until it has seen enough of them.
         controller = NO_CONTROLLER if isinstance(self.inner, MedianStoppingRule) else tune_controller
-        return str(self.inner.on_trial_result(controller, trial, result))
+        decision = str(self.inner.on_trial_result(controller, self._known(trial), result))
+        return str(TrialScheduler.CONTINUE) if decision == TrialScheduler.STOP and result.get("last") else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Enter that a trial has ended; the last result of some has no value."""
-        if self._is_first(trial) and TIME in result and VALUE in result:
-            self.inner.on_trial_complete(tune_controller, trial, result)
+        """Nothing: the result of a trial's end repeats that of its last epoch."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Forget a trial."""
         if self._is_first(trial):
-            self.inner.on_trial_remove(tune_controller, trial)
+            self.inner.on_trial_remove(tune_controller, self._known(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Which of the trials that wait is next."""
@@ -124,18 +129,33 @@ class FirstMembersScheduler(FIFOScheduler):  # type: ignore[misc]
     def _is_first(self, trial: Any) -> bool:
         return bool(trial.config["member"] == 0)
 
-    def _replay(self, trial: Any, curve: Sequence[float]) -> None:
+    def _known(self, trial: Any) -> Any:
+        """A trial as the other scheduler knows it."""
+        return self.earlier.get(Order(**trial.config).name, trial)
+
+    def _replay(self, trial: EarlierTrial, curve: Sequence[float]) -> None:
+        """Enter a curve; whether the trial was stopped then is not asked again."""
+        # The median rule takes no further result of a trial that it would stop.
+        median = isinstance(self.inner, MedianStoppingRule)
+        enter = self.inner.on_trial_complete if median else self.inner.on_trial_result
+        better = max if getattr(self.inner, "_mode", "max") == "max" else min
         best: float | None = None
         for epoch, value in enumerate(curve, 1):
             if value == value:
-                higher = getattr(self.inner, "_mode", "max") == "max"
-                best = value if best is None else (max if higher else min)(best, value)
+                best = value if best is None else better(best, value)
             if best is not None:
-                self.inner.on_trial_result(NO_CONTROLLER, trial, {TIME: epoch, VALUE: best})
+                enter(NO_CONTROLLER, trial, {TIME: epoch, VALUE: best})
 
 
 # Tells a scheduler that no trial is waiting to be run, and that nobody searches.
 NO_CONTROLLER = SimpleNamespace(get_live_trials=list, search_alg=None)
+
+
+def _within_bounds(parameters: Parameters, space: Space) -> Parameters:
+    """Numbers that were multiplied may have left their range."""
+    limits = {key: bounds(space.parameters[key]) for key in parameters}
+    return {key: min(max(value, limits[key][0]), limits[key][1]) if limits[key] else value
+            for key, value in parameters.items()}  # fmt: skip
 
 
 def _mutation(key: str, space: Space) -> Any:

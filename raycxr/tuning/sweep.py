@@ -13,10 +13,10 @@ from pathlib import Path
 from ray import tune
 
 from raycxr.config.sections import Config
-from raycxr.errors import ConfigurationError, InterruptionError, RaycxrError, TrainingError
+from raycxr.errors import InterruptionError, RaycxrError, TrainingError
 from raycxr.number_text import count, duration
 from raycxr.runs.metric import Mode
-from raycxr.runs.sweep import Candidate, Trial, ranked, read_sweep, read_trials
+from raycxr.runs.sweep import Candidate, Trial, ranked, read_trials
 from raycxr.runs.sweep_record import note_sweep, resume_sweep, start_sweep
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
@@ -66,6 +66,8 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     """
     plan = plan_sweep(config, config_path, resume)
     sweep, base, metric, mode = plan.sweep, plan.base, plan.metric, plan.mode
+    # Before the sweep is claimed: it may refuse the space.
+    judge = build_scheduler(base.tune, plan.space, plan.epochs, mode)
     check_writable(sweep.parent)
     share = share_of(base, alive_nodes())
     fits = wait_for_room(share, config, tell)
@@ -81,10 +83,11 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
         f"sweep {sweep}: {count(queue.left, 'trial')} to train, {at_once} at a time with {share} each, "
         f"{count(plan.epochs, 'epoch')} at most, best {metric} wins"
     )
+    curves = {trial.location.name: trial.curve(metric) for trial in trials if trial.member == queue.members[0]}
     budget = Budget(config, board, earlier)
     keeper = Keeper(sweep, board, config.tune.keep)
     try:
-        _search(plan, share, queue, board, budget, keeper, trials)
+        _search(plan, share, queue, board, budget, keeper, FirstMembersScheduler(judge, curves))
     except KeyboardInterrupt:
         interrupt(sweep, board, tell)
         note_sweep(sweep, budget.seconds, "interrupted")
@@ -118,12 +121,6 @@ def _learn(plan: SweepPlan, proposals: Proposals, tell: Callable[[str], None]) -
     if section.start_from is None:
         return points
     place = Location(section.start_from)
-    record = read_sweep(place)
-    if record["metric"] != metric:
-        raise ConfigurationError(
-            f"tune.start_from: {place} searched for {record['metric']}, and this sweep for {metric}",
-            "set tune.metric to the same, or leave tune.start_from out",
-        )
     trials = read_trials(place)
     found = ranked(trials, metric, mode)
     for candidate in found:
@@ -137,7 +134,13 @@ def _learn(plan: SweepPlan, proposals: Proposals, tell: Callable[[str], None]) -
 
 
 def _search(
-    plan: SweepPlan, share: Share, queue: TrialQueue, board: Board, budget: Budget, keeper: Keeper, trials: list[Trial]
+    plan: SweepPlan,
+    share: Share,
+    queue: TrialQueue,
+    board: Board,
+    budget: Budget,
+    keeper: Keeper,
+    scheduler: FirstMembersScheduler,
 ) -> None:
     """Hand the queue to Ray Tune, and follow it until nothing is left."""
     os.environ.update(ENVIRONMENT)
@@ -161,13 +164,6 @@ def _search(
     def seconds_left() -> float | None:
         return board.seconds_left(queue.left, plan.epochs, at_once())
 
-    first = queue.members[0]
-    judged = [trial for trial in trials if trial.member == first]
-    scheduler = FirstMembersScheduler(
-        build_scheduler(section, plan.space, plan.epochs, plan.mode),
-        [trial.curve(plan.metric) for trial in judged if trial.status in ("finished", "stopped")],
-        {trial.location.name: trial.curve(plan.metric) for trial in judged},
-    )
     with (
         SweepDisplay(board, list(section.space), seconds_left) as display,
         _notes(plan) as notes,

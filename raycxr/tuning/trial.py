@@ -30,8 +30,9 @@ POINTER = "pointer.json"
 class TrialActor(tune.Trainable):  # type: ignore[misc]
     """Trains what it is told epoch by epoch.
 
-    A result has `epoch`, `curve` (the value of each epoch) and `value` (the best of them, where one is defined); the
-    last one, which comes after that of the last epoch, also `ended` (`finished` or `failed`) and `reason`.
+    A result has `epoch`, `curve` (the value of each epoch) and `value` (the best of them, where one is defined); that
+    of an epoch also `seconds` and `last` (whether no further one comes); the one after that of the last epoch `ended`
+    (`finished` or `failed`) and `reason`.
     """
 
     base: Config
@@ -142,7 +143,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if resume and self.donor is not None and self.donor["run"] != self.run.uri:
             take_over(self.run, Location(self.donor["run"]), config, self.order.record)
         claim_run(config, self.run, workers, True, config.resources.gpus_per_worker > 0, resume, self.order.record)
-        self.curve = [metric_value(entry["validation"], config.train.metric) for entry in read_history(self.run)]
+        self.curve = self._recorded()
         if workers == 1:
             return self._train_here(resume)
         if self.group is None:
@@ -161,7 +162,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def _result(self, entry: dict[str, Any]) -> dict[str, Any]:
         self.curve.append(metric_value(entry["validation"], self.settings.train.metric))
-        return {"seconds": entry["seconds"], **self._so_far()}
+        last = entry["epoch"] == self.settings.train.epochs
+        return {"seconds": entry["seconds"], "last": last, **self._so_far()}
+
+    def _recorded(self) -> list[float]:
+        metric = self.settings.train.metric
+        return [metric_value(entry["validation"], metric) for entry in read_history(self.run)]
 
     def _so_far(self) -> dict[str, Any]:
         defined = [value for value in self.curve if value == value]
@@ -176,6 +182,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if ended == "finished":
             try:
                 close_run(self.settings, self.run)
+                # The mean of the last epochs' weights stands after them.
+                self.curve = self._recorded()
             except RaycxrError as error:
                 ended, reason = "failed", error.message
         elif (self.run / RECORD).exists():
