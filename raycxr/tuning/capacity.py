@@ -28,14 +28,14 @@ class Share:
 
     def fits(self, nodes: list[dict[str, float]]) -> int:
         """Trials for which nodes have room; the workers of one trial may lie on several nodes."""
-        places = [
-            min(
-                int(node.get("CPU", 0) // self.cpus),
-                int(node.get("GPU", 0) / self.gpus + 1e-9) if self.gpus > 0 else MOST_PLACES,
-            )
-            for node in nodes
-        ]
+        places = [min(int(node.get("CPU", 0) // self.cpus), self._places_on_gpus(node.get("GPU", 0))) for node in nodes]
         return sum(places) // self.workers
+
+    def _places_on_gpus(self, gpus: float) -> int:
+        """Workers for which the GPUs of one node have room; a part of a GPU lies on one of them."""
+        if self.gpus == 0:
+            return MOST_PLACES
+        return int(gpus // self.gpus) if self.gpus >= 1 else int(gpus) * int(1 / self.gpus + 1e-9)
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -56,19 +56,18 @@ def alive_nodes() -> list[dict[str, float]]:
 
 
 def share_of(config: Config, nodes: list[dict[str, float]]) -> Share:
-    """What a trial's worker occupies: as configured, else CPUs beside its GPUs, or divided among trials at once."""
-    resources, at_once = config.resources, config.tune.at_once or 1
+    """What a trial's worker occupies: as configured, else as many CPUs as leave room for all trials at once.
+
+    Where it is not said how many these are, they are as many as the GPUs have room for, or one without GPUs.
+    """
+    resources = config.resources
     workers, gpus = resources.workers, resources.gpus_per_worker
     if resources.cpus_per_worker is not None:
         return Share(workers, resources.cpus_per_worker, gpus)
-    with_gpus = [node for node in nodes if node.get("GPU", 0) > 0]
-    if gpus > 0 and with_gpus:
-        per_worker = min(node.get("CPU", 1) * gpus / node["GPU"] for node in with_gpus)
-    else:
-        largest = max((node.get("CPU", 0) for node in nodes), default=1)
-        whole = sum(node.get("CPU", 0) for node in nodes)
-        per_worker = min(largest, whole / (workers * at_once))
-    return Share(workers, max(1, min(MOST_CPUS, int(per_worker))), gpus)
+    least = Share(workers, 1, gpus)
+    at_once = config.tune.at_once or (least.fits(nodes) if gpus > 0 else 1)
+    shares = (Share(workers, cpus, gpus) for cpus in range(MOST_CPUS, 0, -1))
+    return next((share for share in shares if share.fits(nodes) >= max(1, at_once)), least)
 
 
 def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> int:
