@@ -43,6 +43,11 @@ class Board:
         self.metric, self.mode, self.members = metric, mode, members
         self.rows: dict[str, Row] = {}
 
+    @property
+    def all(self) -> list[Row]:
+        """All rows as they are now: a display reads them while others are added."""
+        return list(self.rows.values())
+
     def add_earlier(self, trials: Sequence[Trial]) -> None:
         """Enter the trials of a sweep that goes on."""
         for trial in trials:
@@ -66,7 +71,7 @@ class Board:
     def ranked(self) -> list[tuple[float, list[Row]]]:
         """Candidates of which every trial has a value and none failed, best first, with their mean."""
         groups: dict[int, list[Row]] = {}
-        for row in self.rows.values():
+        for row in self.all:
             groups.setdefault(row.candidate, []).append(row)
         valued = []
         for rows in groups.values():
@@ -77,18 +82,18 @@ class Board:
 
     def count(self, status: str) -> int:
         """Trials of a status."""
-        return sum(row.status == status for row in self.rows.values())
+        return sum(row.status == status for row in self.all)
 
     @property
     def training_seconds(self) -> float:
         """Time that all epochs so far took, of all trials."""
-        return sum(sum(row.seconds) for row in self.rows.values())
+        return sum(sum(row.seconds) for row in self.all)
 
     def seconds_left(self, trials_to_come: int, epochs: int, at_once: int) -> float | None:
         """Time until the end if no trial ends early; None before the first epoch has ended."""
-        known = [second for row in self.rows.values() for second in row.seconds]
+        known = [second for row in self.all for second in row.seconds]
         if not known:
             return None
-        begun = [row for row in self.rows.values() if row.status in ("running", "waiting")]
+        begun = [row for row in self.all if row.status in ("running", "waiting")]
         left = sum(max(0, row.epochs - row.epoch) for row in begun) + trials_to_come * epochs
         return left * statistics.fmean(known) / max(1, at_once)

@@ -31,17 +31,17 @@ class Keeper:
         """Take weights away, but for those of some trials whose files may still be being written."""
         if self.keep == "all":
             return
-        ranked = self.board.ranked()
-        # A candidate that leads and has trials to come may still fall behind: the best one that is whole stays too.
-        winners = {row.name for _, rows in ranked[:1] for row in rows}
-        for row in list(self.board.rows.values()):
+        # A candidate that leads while it is trained may still fail: the best one of which nothing more comes stays.
+        whole = [rows for _, rows in self.board.ranked() if all(row.status in ENDED for row in rows)]
+        winners = {row.name for rows in whole[:1] for row in rows}
+        for row in self.board.all:
             if row.status in ENDED and row.name not in winners | leave | self.bare and self._is_decided(row.candidate):
                 take_weights(self.sweep / row.name)
                 self.bare.add(row.name)
 
     def _is_decided(self, candidate: int) -> bool:
         """Whether nothing more of a candidate comes."""
-        rows = [row for row in self.board.rows.values() if row.candidate == candidate]
+        rows = [row for row in self.board.all if row.candidate == candidate]
         first_ended_early = rows[0].status in ("stopped", "failed")
         return all(row.status in ENDED for row in rows) and (first_ended_early or len(rows) == self.board.members)
 

@@ -171,7 +171,7 @@ def _why_lost(trial: Any) -> str:
 
 def interrupt(sweep: Location, board: Board, tell: Any) -> None:
     """Enter that trials which have not ended wait for the sweep to go on."""
-    for row in board.rows.values():
+    for row in board.all:
         if row.status in ("running", "waiting", "interrupted"):
             try:
                 if (sweep / row.name / RECORD).exists() and read_record(sweep / row.name)["status"] == "running":
