@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -16,8 +18,24 @@ from raycxr.tuning.board import Board, Row
 
 # Trials that a table on a terminal has room for.
 MOST_ROWS = 16
+# Characters of a parameter's value.
+MOST_CHARACTERS = 24
 REFRESH_SECONDS = 0.5
 STATES = ("finished", "stopped", "failed", "running", "waiting", "interrupted")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table."""
+
+    name: str
+    cells: list[str]
+    justify: Literal["left", "right"] = "left"
+
+    @property
+    def width(self) -> int:
+        """Characters of its longest line."""
+        return max(len(text) for text in (self.name, *self.cells))
 
 
 class SweepDisplay:
@@ -40,7 +58,8 @@ class SweepDisplay:
 
     def __enter__(self) -> SweepDisplay:
         if sys.stderr.isatty():
-            self.live = Live(self.table(), console=Console(stderr=True), auto_refresh=False, transient=True)
+            console = Console(stderr=True)
+            self.live = Live(self.table(console.width), console=console, auto_refresh=False, transient=True)
             self.live.start()
             self.thread.start()
         return self
@@ -78,25 +97,36 @@ class SweepDisplay:
         return "  ".join(f"{short(key)} {parameter_text(row.parameters[key])}" for key in self.keys
                          if key in row.parameters)  # fmt: skip
 
-    def table(self) -> Table:
-        """The best trials and those that are running."""
-        board = self.board
+    def table(self, width: int) -> Table:
+        """The best trials and those that are running, with as many parameters as find room in so many characters."""
+        board, rows = self.board, self._shown()
         counts = ", ".join(f"{board.count(state)} {state}" for state in STATES if board.count(state))
-        table = Table(title=f"{counts or 'no trial yet'}{self._time_left()}", title_justify="left", expand=False)
-        table.add_column("trial", no_wrap=True)
+        names = Column("trial", [row.name for row in rows])
+        reached = [
+            Column("epoch", [f"{row.epoch}/{row.epochs}" for row in rows], "right"),
+            Column(board.metric, ["-" if row.value is None else f"{row.value:.4f}" for row in rows], "right"),
+            Column("state", [row.status for row in rows]),
+        ]
+        room = width - sum(column.width + 1 for column in (names, *reached))
+        parameters: list[Column] = []
         for key in self.keys:
-            table.add_column(short(key), overflow="ellipsis", max_width=24)
-        table.add_column("epoch", justify="right", no_wrap=True)
-        table.add_column(board.metric, justify="right", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        for row in self._shown():
-            values = [parameter_text(row.parameters[key]) if key in row.parameters else "" for key in self.keys]
-            value = "-" if row.value is None else f"{row.value:.4f}"
-            table.add_row(row.name, *values, f"{row.epoch}/{row.epochs}", value, row.status)
+            values = [parameter_text(row.parameters[key]) if key in row.parameters else "" for row in rows]
+            column = Column(short(key), [_cut(value) for value in values])
+            if column.width + 1 <= room:
+                parameters.append(column)
+                room -= column.width + 1
+        columns = [names, *parameters, *reached]
+        # Without lines, so that more parameters find room.
+        table = Table(title=f"{counts or 'no trial yet'}{self._time_left()}", title_justify="left", box=None,
+                      padding=(0, 1, 0, 0))  # fmt: skip
+        for column in columns:
+            table.add_column(column.name, justify=column.justify, no_wrap=True)
+        for number in range(len(rows)):
+            table.add_row(*(column.cells[number] for column in columns))
         return table
 
     def _shown(self) -> list[Row]:
-        rows = list(self.board.rows.values())
+        rows = self.board.all
         sign = -1 if self.board.mode == "max" else 1
         by_value = sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0.0)))
         at_work = [row for row in by_value if row.status in ("running", "waiting")]
@@ -114,4 +144,8 @@ class SweepDisplay:
     def _refresh(self) -> None:
         assert self.live is not None
         while not self.done.wait(REFRESH_SECONDS):
-            self.live.update(self.table(), refresh=True)
+            self.live.update(self.table(self.live.console.width), refresh=True)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= MOST_CHARACTERS else f"{value[: MOST_CHARACTERS - 1]}…"
