@@ -16,6 +16,8 @@ from raycxr.storage.local import replacing_path
 from raycxr.storage.location import Location
 
 Weights: TypeAlias = dict[str, torch.Tensor]
+# Key of a snapshot whose weights are another run's, of that name: its epochs and metrics do not speak of them.
+TAKEN_FROM = "taken_from"
 
 
 def plain_weights(snapshot: Mapping[str, Any]) -> Weights:

@@ -15,7 +15,7 @@ from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
-from raycxr.prediction.snapshot import Weights, plain_weights
+from raycxr.prediction.snapshot import TAKEN_FROM, Weights, plain_weights
 from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, write_history
@@ -56,7 +56,7 @@ class Saver:
         trained again.
         """
         write_history(self.run, progress.history)
-        if progress.best_epoch == progress.epoch:
+        if progress.best_epoch == progress.epoch and TAKEN_FROM not in snapshot:
             self._bundle(snapshot, plain_weights(snapshot))
         elif progress.best_epoch is not None and not (self.run / BEST / MARKER).exists():
             # Killed while the bundle was replaced by one with the decision rules found at the end.
@@ -92,7 +92,7 @@ class Saver:
         """Write the bundle of an epoch from its checkpoint, if that was kept."""
         for folder in list_checkpoints(self.run):
             snapshot = read_snapshot(folder)
-            if snapshot["epoch"] == epoch:
+            if snapshot["epoch"] == epoch and TAKEN_FROM not in snapshot:
                 self._bundle(snapshot, plain_weights(snapshot))
 
     def _bundle(self, snapshot: Mapping[str, Any], weights: Weights) -> None:

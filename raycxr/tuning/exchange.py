@@ -29,12 +29,12 @@ def take_over(run: Location, donor: Location, config: Config, trial: Mapping[str
         What the record says of the trial from now on.
     """
     from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
-    from raycxr.prediction.snapshot import save_snapshot
+    from raycxr.prediction.snapshot import TAKEN_FROM, save_snapshot
 
     own, others = list_checkpoints(run), list_checkpoints(donor)
     if not own or not others:
         return
     mine, theirs = read_snapshot(own[-1]), read_snapshot(others[-1])
-    snapshot = mine | {key: theirs[key] for key in LEARNED}
+    snapshot = mine | {key: theirs[key] for key in LEARNED} | {TAKEN_FROM: donor.name}
     save_snapshot(snapshot, run / f"{CHECKPOINT}{datetime.now():%Y-%m-%d_%H-%M-%S.%f}")
     change_record(run, config, trial, {"epoch": mine["epoch"], "from": donor.name, "parameters": trial["parameters"]})
