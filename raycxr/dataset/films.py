@@ -18,7 +18,7 @@ from raycxr.dataset.augment import Augmentation
 from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
 from raycxr.dataset.manifest import Manifest, read_index, read_manifest
 from raycxr.dataset.shard import read_film
-from raycxr.dataset.split import SPLITS, assign_splits
+from raycxr.dataset.split import SPLITS, assign_splits, same_test_films
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.number_text import count
 from raycxr.storage.location import Location
@@ -94,11 +94,11 @@ def open_splits(config: Config) -> SplitIndex:
     manifest = read_manifest(location)
     index = read_index(location)
     rule = config.dataset.split
-    splits = (
-        {row["id"]: row["split"] for row in index}
-        if rule is None or rule == manifest.split
-        else assign_splits(index, rule)
-    )
+    splits = {row["id"]: row["split"] for row in index}
+    if rule is not None and rule != manifest.split:
+        # Where the films that are not tested are divided into folds, those that are stay, also of a set that has grown.
+        folds = rule.validation_folds is not None and same_test_films(rule, manifest.split)
+        splits = assign_splits(index, rule, splits if folds else {})
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SPLITS}
     for row in index:
         rows[splits[row["id"]]].append(row)

@@ -76,6 +76,12 @@ def _by_rule(
     return splits | _train_and_validation(rest, rule, kept)
 
 
+def same_test_films(one: SplitSection, two: SplitSection) -> bool:
+    """Whether two rules differ at most in how the films that are not tested are divided into folds."""
+    plain = {"validation_folds": None, "validation_fold": 1}
+    return one.model_copy(update=plain) == two.model_copy(update=plain)
+
+
 def check_divisible(given: Mapping[str, str | None], rule: SplitSection) -> None:
     """Refuse a rule that does not fit films of which only the names and the given splits are known yet.
 
