@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.errors import ConfigurationError, RaycxrError
@@ -17,9 +19,9 @@ from raycxr.storage.patience import first_contact
 from raycxr.training.config_check import check_trainable_config
 from raycxr.training.run import check_precision, run_name
 from raycxr.training.whole_paths import with_whole_paths
-from raycxr.tuning.space import Parameters, Space, build_space, with_parameters
+from raycxr.tuning.space import Parameters, Space, build_space, random_draw, with_parameters
 
-# Combinations that are checked before anything starts: each of them costs milliseconds.
+# Combinations that are checked before anything starts, of more as many random ones: each of them costs milliseconds.
 MOST_CHECKED = 300
 
 
@@ -45,10 +47,10 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     Raises
     ------
     ConfigurationError
-        The space is empty or names what does not exist, some combination of it cannot be trained, or it is not clear
-        which sweep is to be resumed.
+        The space is empty or names what does not exist, some combination of it cannot be trained, it is not clear which
+        sweep is to be resumed, or the one to learn from searched for something else.
     DataError, StorageError
-        The data set cannot be read.
+        The data set or the sweep to learn from cannot be read.
     """
     base, splits = _base(config)
     space = build_space(config.tune, base)
@@ -57,6 +59,7 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     storage = base.storage.model_copy(update={"uri": sweep.uri})
     base = with_whole_paths(base.model_copy(update={"storage": storage}))
     metric = base.train.metric
+    _check_start(config.tune.start_from, metric)
     return SweepPlan(sweep, base, space, metric, default_mode(metric), epochs)
 
 
@@ -79,7 +82,7 @@ def _base(config: Config) -> tuple[Config, SplitIndex]:
     dataset = config.dataset
     if config.tune.folds is not None:
         split = dataset.split or splits.manifest.split
-        folds = {"validation_folds": config.tune.folds}
+        folds = {"validation_folds": config.tune.folds, "validation_fold": 1}
         dataset = dataset.model_copy(update={"split": split.model_copy(update=folds)})
     base = config.model_copy(update={"train": train, "dataset": dataset})
     return base, splits if config.tune.folds is None else open_splits(base)
@@ -89,7 +92,10 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
     """Refuse a space of which some combination cannot be trained; returns the most epochs of a trial."""
     epochs = 0
     problems: list[tuple[Parameters, RaycxrError]] = []
-    combinations = list(itertools.islice(space.combinations(("choice", "grid", "randint")), MOST_CHECKED))
+    combinations = list(itertools.islice(space.combinations(("choice", "grid", "randint")), MOST_CHECKED + 1))
+    if len(combinations) > MOST_CHECKED:
+        draw = random_draw(np.random.default_rng(0))
+        combinations = [space.draw(draw, {}) for _ in range(MOST_CHECKED)]
     for parameters in combinations:
         try:
             config = with_parameters(base, parameters)
@@ -106,6 +112,19 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
         of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}"
         raise ConfigurationError(f"tune.space: {of}: {first.message}", first.remedy)
     return epochs
+
+
+def _check_start(place: str | None, metric: str) -> None:
+    """Refuse to learn from a sweep that searched for something else."""
+    if place is None:
+        return
+    with first_contact():
+        other = read_sweep(Location(place))["metric"]
+    if other != metric:
+        raise ConfigurationError(
+            f"tune.start_from: {place} searched for {other}, and this sweep for {metric}",
+            "set tune.metric to the same, or leave tune.start_from out",
+        )
 
 
 def _find(config: Config, config_path: Path, resume: bool) -> Location:
