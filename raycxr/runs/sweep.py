@@ -166,16 +166,18 @@ def _value(validation: Mapping[str, Any], metric: str) -> float:
 
 
 def _read_trial(place: Location) -> Trial | None:
-    """Trial in a folder of a sweep; None where there is no run."""
+    """Trial in a folder of a sweep; None where there is no run, or one that the sweep has not begun."""
     if not (place / RECORD).is_file():
         return None
     record = read_record(place)
-    trial = record.get("trial") or {}
+    trial = record.get("trial")
+    if trial is None:
+        return None
     return Trial(
         place,
-        int(trial.get("candidate", 0)),
-        trial.get("member"),
-        dict(trial.get("parameters", {})),
+        int(trial["candidate"]),
+        trial["member"],
+        dict(trial["parameters"]),
         record["status"],
         record.get("reason"),
         int(record["config"]["train"]["epochs"]),
