@@ -22,11 +22,18 @@ ORDER = (
     ("prediction",),
     ("training",),
     ("report",),
+    ("tuning",),
     ("evaluation", "classification"),
     ("cluster",),
     ("cli",),
 )
-RAY = {"dataset/ray_ingest.py", "training/ray_train.py", "training/ray_channel.py"}
+RAY = {
+    "dataset/ray_ingest.py",
+    "training/ray_train.py",
+    "training/ray_channel.py",
+    *(f"tuning/{name}.py" for name in
+      ("capacity", "scheduler", "searcher", "sweep", "trial", "watch", "worker_group")),
+}  # fmt: skip
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
 

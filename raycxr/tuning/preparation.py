@@ -107,7 +107,9 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
     if problems:
         parameters, first = problems[0]
         if len({str(error) for _, error in problems}) == 1 and len(problems) == len(combinations):
-            raise first  # it does not lie in what is varied
+            # It does not lie in what is varied. The metric of the sweep has become that of its trials.
+            told = first.message.replace("train.metric", "tune.metric") if base.tune.metric else first.message
+            raise ConfigurationError(told, first.remedy)
         named = ", ".join(f"{key} = {parameter_text(value)}" for key, value in parameters.items())
         of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}"
         raise ConfigurationError(f"tune.space: {of}: {first.message}", first.remedy)

@@ -98,7 +98,7 @@ def build_space(section: TuneSection, base: Config) -> Space:
     space = Space(_ordered(section.space))
     for key, parameter in space.parameters.items():
         conditions = _conditions(space, key)
-        for value in parameter.values or bounds(parameter):
+        for value in parameter.values or [*bounds(parameter), *_within_range(parameter)]:
             _check_value(base, conditions | {key: value})
     for point in section.points:
         _check_point(point, space)
@@ -190,6 +190,12 @@ def _values(parameter: ParameterSection) -> list[Any]:
 def bounds(parameter: ParameterSection) -> list[Any]:
     """Least and greatest value of a range, nothing of a choice."""
     return list(parameter.uniform or parameter.loguniform or parameter.randint or ())
+
+
+def _within_range(parameter: ParameterSection) -> list[float]:
+    """A number from inside a range of real ones, which a key for whole numbers refuses."""
+    limits = parameter.uniform or parameter.loguniform
+    return [] if limits is None else [limits[0] + (limits[1] - limits[0]) / np.e]
 
 
 def _listed(values: Any) -> list[Any]:
