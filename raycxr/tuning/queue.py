@@ -173,9 +173,6 @@ class TrialQueue:
         decided = self._decided(candidate)
         if decided is not None:
             self.proposals.tell(number, parameters, decided)
-        else:
-            # As it is, so that it is known to be tried.
-            self.proposals.propose(number, parameters)
 
     def _goes_on(self, candidate: _Candidate) -> bool:
         """Whether the first member has ended well."""

@@ -97,9 +97,12 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
         note_sweep(sweep, budget.seconds, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
         raise
     keeper.tidy(set())
-    interrupted = board.count("interrupted")
-    reason = f"{budget.spent()} was spent" if interrupted else None
-    note_sweep(sweep, budget.seconds, "interrupted" if interrupted else "finished", reason)
+    spent = budget.spent() if board.count("interrupted") + queue.left > 0 else None
+    if spent is None:
+        note_sweep(sweep, budget.seconds, "finished")
+    else:
+        note_sweep(sweep, budget.seconds, "interrupted", f"{spent} was spent")
+        tell(f"{spent} was spent: give more of it, and continue with --resume")
     tell(f"sweep {sweep.name}: {_summary(board)} in {duration(budget.seconds)}")
     ended = read_trials(sweep)
     best = next((candidate for candidate in ranked(ended, metric, mode) if _is_whole(candidate, board)), None)
