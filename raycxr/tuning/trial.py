@@ -161,7 +161,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         return train_epochs(self.settings, self.run, session, self.cpus)
 
     def _result(self, entry: dict[str, Any]) -> dict[str, Any]:
-        self.curve.append(metric_value(entry["validation"], self.settings.train.metric))
+        # The history may have been an epoch ahead of the checkpoint that the trial went on from.
+        self.curve[entry["epoch"] - 1 :] = [metric_value(entry["validation"], self.settings.train.metric)]
         last = entry["epoch"] == self.settings.train.epochs
         return {"seconds": entry["seconds"], "last": last, **self._so_far()}
 
@@ -184,6 +185,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
                 close_run(self.settings, self.run)
                 # The mean of the last epochs' weights stands after them.
                 self.curve = self._recorded()
+            except StorageError:
+                raise  # tried again, as above
             except RaycxrError as error:
                 ended, reason = "failed", error.message
         elif (self.run / RECORD).exists():

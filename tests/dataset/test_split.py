@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.config.dataset import SplitSection
-from raycxr.dataset.split import assign_splits, check_divisible, film_groups, split_counts
+from raycxr.dataset.split import assign_splits, check_divisible, film_groups, same_test_films, split_counts
 from raycxr.errors import DataError
 
 
@@ -181,3 +181,70 @@ def test_folds_are_a_partition_after_growth_too() -> None:
         others = assign_splits(grown, rule.model_copy(update={"fold": fold}))
         tested += [film for film, split in others.items() if split == "test"]
     assert sorted(tested) == sorted(film["id"] for film in grown)
+
+
+def validation_rules(rule: SplitSection, folds: int) -> list[SplitSection]:
+    """A rule with each of so many folds for validation in turn."""
+    return [
+        rule.model_copy(update={"validation_folds": folds, "validation_fold": fold}) for fold in range(1, folds + 1)
+    ]
+
+
+any_rules = st.one_of(
+    rules,
+    st.builds(SplitSection, rule=st.just("k-fold"), folds=st.integers(2, 3), fold=st.integers(1, 2)),
+    st.builds(SplitSection, rule=st.just("given")),
+)
+
+
+@given(indexes, any_rules, st.integers(2, 5), st.integers(0, 60))
+def test_validation_folds_are_a_partition_of_what_is_not_tested(
+    index: list[dict[str, Any]], rule: SplitSection, folds: int, count: int
+) -> None:
+    side = {film: "train" if n % 4 else "test" for n, group in enumerate(film_groups(index)) for film in group}
+    for row in index:
+        row["given_split"] = side[row["id"]]
+    try:
+        before = assign_splits(index[:count], rule) if index[:count] else {}
+        plain = assign_splits(index, rule, before)
+    except DataError:
+        return  # fewer groups than the rule itself has folds
+    tested = {film for film, split in plain.items() if split == "test"}
+    groups = [group for group in film_groups(index) if group[0] not in tested]
+    if len(groups) < folds:
+        with pytest.raises(DataError, match=f"{folds} folds need as many patients"):
+            assign_splits(index, validation_rules(rule, folds)[0], before)
+        return
+    validated: list[str] = []
+    for fold in validation_rules(rule, folds):
+        splits = assign_splits(index, fold, before)
+        assert {film for film, split in splits.items() if split == "test"} == tested
+        assert set(splits) == set(plain)
+        assert set(splits.values()) - {"test"} == {"train", "validation"}
+        assert all(len({splits[film] for film in group}) == 1 for group in film_groups(index))
+        validated += [film for film, split in splits.items() if split == "validation"]
+    assert sorted(validated) == sorted(set(plain) - tested)
+
+
+def test_validation_folds_are_of_one_size() -> None:
+    counts = [
+        split_counts(assign_splits(jsrt(100), rule))
+        for rule in validation_rules(SplitSection(train=70, validation=10, test=20), 5)
+    ]
+    assert counts == [{"train": 64, "validation": 16, "test": 20}] * 5
+
+
+def test_too_many_validation_folds_name_their_key() -> None:
+    with pytest.raises(DataError) as caught:
+        assign_splits(jsrt(10), SplitSection(train=8, validation=1, test=1, validation_folds=10))
+    assert str(caught.value) == ("10 folds need as many patients, there are 9 - lower dataset.split.validation_folds")
+    with pytest.raises(ValueError, match="validation_fold 4 is none of 1 to 3"):
+        SplitSection(validation_folds=3, validation_fold=4)
+
+
+def test_rules_that_test_the_same_films() -> None:
+    rule = SplitSection(seed=3)
+    assert all(same_test_films(rule, other) for other in [rule, *validation_rules(rule, 4)])
+    assert same_test_films(*validation_rules(rule, 2))
+    assert not same_test_films(rule, SplitSection(seed=4))
+    assert not same_test_films(validation_rules(rule, 2)[0], SplitSection(seed=3, test=0.2))

@@ -21,7 +21,8 @@ DATASET = {"uri": "/data", "id": "abc", "classes": ["lungs"], "splits": {"train"
 
 
 @pytest.fixture
-def sweep(tmp_path: Path) -> Location:
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+    monkeypatch.setenv("RAYCXR_GIT_REVISION", "made")  # git need not be asked for each trial
     return Location(tmp_path / "sweep")
 
 

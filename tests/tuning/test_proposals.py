@@ -87,11 +87,10 @@ def test_a_grid_is_exhausted_exactly_also_by_a_sweep_that_goes_on(space: Space, 
     known = list(enumerate(before))
     random.shuffle(known)
     for number, chosen in known:
-        # Those that have ended are told of; those that were interrupted are proposed again as they are.
+        resumed.take_up(number, chosen)
+        # Of those that were interrupted there is nothing to tell.
         if random.random() < 0.5:
             resumed.tell(number, chosen, FINISHED)
-        else:
-            assert resumed.propose(number, chosen) == chosen
     after = [resumed.propose(number, {}) for number in range(cut, resumed.total)]
     assert sorted(text(chosen) for chosen in [*before, *after]) == wanted
 
@@ -127,7 +126,10 @@ def test_tpe_takes_every_kind_of_candidate(space: Space, mode: Mode, kinds: list
             foreign = {**drawn.propose(number, {}), "model.form": "paper", KEYS[0]: "elsewhere"}
             proposals.tell(None, foreign, outcome)
         elif number % 2:
-            proposals.tell(number, drawn.propose(number, {}), outcome)  # of an earlier part of the sweep
+            # Of an earlier part of the sweep.
+            earlier = drawn.propose(number, {})
+            proposals.take_up(number, earlier)
+            proposals.tell(number, earlier, outcome)
         chosen = proposals.propose(100 + number, {})
         assert belongs(space, chosen)
         proposals.tell(100 + number, chosen, outcome)
@@ -145,9 +147,14 @@ def test_tpe_does_not_draw_again_what_it_drew_at_first() -> None:
     assert [again.propose(number, {}) for number in range(6)] == before
     resumed = begin(6)
     for number, chosen in enumerate(before):
+        resumed.take_up(number, chosen)
         resumed.tell(number, chosen, FINISHED)
     after = [resumed.propose(number, {}) for number in range(6, 12)]
     assert not {chosen["optimizer.lr"] for chosen in before} & {chosen["optimizer.lr"] for chosen in after}
+    # What it took up is what was proposed.
+    assert isinstance(resumed, ParzenProposals)
+    taken = [trial.params for trial in resumed.study.trials[:6]]
+    assert [params["optimizer.lr"] for params in taken] == [chosen["optimizer.lr"] for chosen in before]
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

@@ -201,7 +201,11 @@ def test_the_further_trials_of_a_good_candidate_come_before_new_ones() -> None:
 
 
 def test_points_come_first_also_where_one_was_given_and_never_begun() -> None:
-    points = [{"train.batch_size": 3}, {"model.name": "fpn"}, {"model.name": "unet", "model.encoder": "resnet50"}]
+    points: list[dict[str, Any]] = [
+        {"train.batch_size": 3},
+        {"model.name": "fpn"},
+        {"model.name": "unet", "model.encoder": "resnet50"},
+    ]
     queue = TrialQueue(TellingRandom(4), points, (None,), [], METRIC, "max")
     orders = [order for order in (queue.next() for _ in range(5)) if order is not None]
     assert len(orders) == 4

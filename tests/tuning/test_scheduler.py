@@ -224,7 +224,7 @@ def test_a_population_changes_only_what_can_change(space: dict[str, Any], part: 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**6))
 def test_a_population_stays_within_its_space(seed: int) -> None:
-    space = {
+    space: dict[str, Any] = {
         "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
         "loss": [{"dice": 1}, {"dice": 1, "bce": 1}],
         "augment.noise": {"uniform": [0.0, 0.9]},
