@@ -66,7 +66,6 @@ class WorkerGroup:
                 asked += 1
         except GeneratorExit:
             self.channel.put(f"{self.number}:stop", STOP)
-            self.channel.put(f"{self.number}:stop", STOP)
             self.channel.put(f"{self.number}:{asked}:word", STOP)
             self._wait("never")
             raise
