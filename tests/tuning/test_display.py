@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -112,6 +113,34 @@ def test_line_by_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> 
         "trial_000  stopped after 1 epoch  dice.mean 0.5123: by asha",
         "[bold] is not markup",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_lives_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("raycxr.tuning.display.REFRESH_SECONDS", 0.01)
+    board = Board("dice.mean", "max", 1)
+    with display_of(board, 90.0) as display:
+        enter(board, 0, "running", 0.5, 3)
+        display.begin(board.all[0])
+        display.epoch(board.all[0])
+        display.tell("[bold] is not markup")
+        until = time.monotonic() + 10
+        while "3/40" not in terminal.getvalue() and time.monotonic() < until:
+            time.sleep(0.01)
+    text = terminal.getvalue()
+    assert "[bold] is not markup" in text
+    # What the table shows is not said in lines as well.
+    assert "3/40" in text
+    assert "epoch 3/40" not in text
+    assert not display.thread.is_alive()
 
 
 def test_nothing_is_left_of_the_time_once_nothing_is_to_come(capsys: pytest.CaptureFixture[str]) -> None:

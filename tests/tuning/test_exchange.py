@@ -26,6 +26,8 @@ from raycxr.training.session import LocalSession
 from raycxr.training.state import Progress
 from raycxr.tuning.exchange import LEARNED, take_over
 
+OWN = ("schedule", "epoch", "best_epoch", "best_value", "best_metrics", "history")
+
 
 def first_epoch(config: Config, run: Location, resume: bool = False) -> dict[str, Any]:
     """Train one epoch of a run that is planned for more."""
@@ -45,7 +47,7 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
     [before], [theirs] = list_checkpoints(run), list_checkpoints(donor)
     mine, given, bundle = read_snapshot(before), read_snapshot(theirs), (run / BEST / WEIGHTS).read_bytes()
 
-    changed = own.model_copy(update={"optimizer": own.optimizer.model_copy(update={"lr": 0.016})})
+    changed = own.model_copy(update={"optimizer": own.optimizer.model_copy(update={"lr": 0.016, "weight_decay": 0.25})})
     described = {"candidate": 0, "member": None, "parameters": {"optimizer.lr": 0.016}}
     take_over(run, donor, changed, described)
 
@@ -53,8 +55,9 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
     taken = read_snapshot(list_checkpoints(run)[-1])
     assert all(torch.equal(taken["model"][name], given["model"][name]) for name in given["model"])
     assert not all(torch.equal(taken["model"][name], mine["model"][name]) for name in mine["model"])
-    same = [key for key in mine if key not in LEARNED]
-    assert all(taken[key] == mine[key] for key in same)
+    assert all(taken[key] == mine[key] for key in OWN)
+    assert taken["history"] != given["history"]
+    assert mine.keys() - {"value", "taken_from"} == {*OWN, *LEARNED}
     assert taken[TAKEN_FROM] == "trial_001"
     assert read_history(run) == [entry]
     record = read_record(run)
@@ -80,7 +83,10 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
     # The rate of the cosine at the last step of the second of three epochs.
     assert (second["epoch"], second["lr"]) == (2, pytest.approx(0.016 * 0.75))
     assert [known["epoch"] for known in read_history(run)] == [1, 2]
-    assert TAKEN_FROM not in read_snapshot(list_checkpoints(run)[-1])
+    latest = read_snapshot(list_checkpoints(run)[-1])
+    assert TAKEN_FROM not in latest
+    # Every option of the optimizer is the new one, not the donor's.
+    assert latest["optimizer"]["param_groups"][0]["weight_decay"] == 0.25
 
 
 def test_without_a_checkpoint_there_is_nothing_to_take(phantom_config: Path, tmp_path: Path) -> None:

@@ -60,6 +60,18 @@ def test_random_proposals_differ_by_number_and_by_seed() -> None:
     assert len(set(draws)) == len(draws)
 
 
+def test_every_value_is_drawn_sometimes() -> None:
+    for searcher in ("random", "tpe"):
+        proposals = build(CONDITIONAL, searcher=searcher, trials=400)
+        drawn = [proposals.propose(number, {}) for number in range(150)]
+        assert {chosen["train.batch_size"] for chosen in drawn} == set(range(2, 9))
+        networks = {(chosen["model.name"], chosen.get("model.encoder")) for chosen in drawn}
+        encoders = {(name, encoder) for name in ("unet", "fpn") for encoder in ("resnet18", "resnet34")}
+        assert networks == encoders | {("classic_unet", None)}
+        # Evenly in the logarithm: about half of all rates below a thousandth.
+        assert 0.3 < statistics.fmean(chosen["optimizer.lr"] < 1e-3 for chosen in drawn) < 0.7
+
+
 def test_a_grid_among_random_keys_is_gone_through_evenly() -> None:
     space = Space({**CONDITIONAL.parameters, "train.seed": ParameterSection(grid=[0, 1, 2])})
     for searcher in ("random", "tpe"):

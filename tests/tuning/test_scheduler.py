@@ -96,7 +96,7 @@ class Simulation:
 
 values = st.one_of(st.integers(0, 9).map(float), st.just(NAN))
 curve_lists = st.integers(1, 9).flatmap(
-    lambda epochs: st.lists(st.lists(values, min_size=epochs, max_size=epochs), min_size=1, max_size=8)
+    lambda epochs: st.lists(st.lists(values, min_size=epochs, max_size=epochs), min_size=1, max_size=12)
 )
 tunes = st.sampled_from(
     [
@@ -194,6 +194,26 @@ def test_what_went_on_before_counts_once() -> None:
     between = trial(2)
     scheduler.on_trial_add(None, between)
     assert report(scheduler, between, [0.75], 8) == TrialScheduler.CONTINUE
+
+
+@pytest.mark.parametrize(("mode", "curve", "worse"), [("max", [0.9, 0.1], 0.5), ("min", [0.1, 0.9], 0.5)])
+def test_what_went_on_before_is_compared_by_its_best_epoch(mode: Mode, curve: list[float], worse: float) -> None:
+    scheduler = asha(8, mode, {"trial_000": curve}, grace_epochs=2)
+    later = trial(1)
+    scheduler.on_trial_add(None, later)
+    assert report(scheduler, later, [worse], 8, mode) == TrialScheduler.CONTINUE
+    assert report(scheduler, later, [worse, worse], 8, mode) == TrialScheduler.STOP
+
+
+def test_the_median_rule_takes_curves_that_it_would_have_stopped() -> None:
+    earlier = {f"trial_{number:03d}": [0.6, 0.7, 0.8] for number in range(4)} | {"trial_004": [0.1, 0.2, 0.95]}
+    scheduler = asha(8, earlier=earlier, scheduler="median")
+    good, bad, again = trial(5), trial(6), trial(4)
+    for known in (good, bad, again):
+        scheduler.on_trial_add(None, known)
+    assert report(scheduler, good, [0.65], 8) == TrialScheduler.CONTINUE
+    assert report(scheduler, bad, [0.55], 8) == TrialScheduler.STOP
+    assert report(scheduler, again, [0.1, 0.2, 0.95, 0.96], 8) == TrialScheduler.CONTINUE
 
 
 def population(space: Mapping[str, Any], **tune: Any) -> Any:
