@@ -89,8 +89,9 @@ class TuneSection(Section):
     mode: Literal["min", "max"] | None = Field(None, description="where unset, that of the metric")
     scheduler: Literal["none", "asha", "median", "pbt"] = Field(
         "asha",
-        description="which trials end early: asha the worse part at rungs of epochs, median those below the median of "
-        "the others; pbt ends none, and lets the worst go on from the weights of the best with changed parameters",
+        description="which trials end early: with asha all rest at rungs of epochs, and only the best part of each "
+        "goes on; median ends those below the median of the others; pbt ends none, and lets the worst go on from the "
+        "weights of the best with changed parameters",
     )
     grace_epochs: Annotated[int, Field(ge=1)] = Field(
         2, description="epochs that every trial may have; of pbt, epochs between two exchanges"

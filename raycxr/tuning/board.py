@@ -14,13 +14,18 @@ from raycxr.tuning.space import Parameters
 
 @dataclass
 class Row:
-    """One trial. `status` is as in its record, or `waiting` before its process has taken it up."""
+    """One trial.
+
+    `epochs` are those of its whole training, `until` those after which it rests. `status` is as in its record, or
+    `waiting` before its process has taken it up.
+    """
 
     name: str
     candidate: int
     member: str | None
     parameters: Parameters
     epochs: int
+    until: int
     status: str = "waiting"
     epoch: int = 0
     value: float | None = None
@@ -53,7 +58,7 @@ class Board:
         for trial in trials:
             row = Row(
                 trial.location.name, trial.candidate, trial.member, trial.parameters, trial.epochs_planned,
-                trial.status if trial.status in ENDED else "interrupted",
+                trial.epochs_planned, trial.status if trial.status in ENDED else "interrupted",
                 len(trial.history), trial.value(self.metric, self.mode),
                 [float(entry["seconds"]) for entry in trial.history], trial.reason,
             )  # fmt: skip
@@ -63,9 +68,9 @@ class Board:
         """Enter a trial of this call, which may be one that goes on."""
         row = self.rows.get(order.name)
         if row is None:
-            row = Row(order.name, order.candidate, order.member_name, order.parameters, epochs)
+            row = Row(order.name, order.candidate, order.member_name, order.parameters, epochs, epochs)
             self.rows[order.name] = row
-        row.status = "waiting"
+        row.status, row.reason, row.until = "waiting", None, order.until or epochs
         return row
 
     def ranked(self) -> list[tuple[float, list[Row]]]:
@@ -89,11 +94,11 @@ class Board:
         """Time that all epochs so far took, of all trials."""
         return sum(sum(row.seconds) for row in self.all)
 
-    def seconds_left(self, trials_to_come: int, epochs: int, at_once: int) -> float | None:
-        """Time until the end if no trial ends early; None before the first epoch has ended."""
+    def seconds_left(self, epochs_to_come: float, at_once: int) -> float | None:
+        """Time until the end, beside those at work for so many epochs; None before the first epoch has ended."""
         known = [second for row in self.all for second in row.seconds]
         if not known:
             return None
         begun = [row for row in self.all if row.status in ("running", "waiting")]
-        left = sum(max(0, row.epochs - row.epoch) for row in begun) + trials_to_come * epochs
+        left = sum(max(0, row.until - row.epoch) for row in begun) + epochs_to_come
         return left * statistics.fmean(known) / max(1, at_once)

@@ -83,9 +83,10 @@ class SweepDisplay:
             self.tell(f"{row.name}  epoch {row.epoch}/{row.epochs}  {self._value(row)}{self._time_left()}")
 
     def begin(self, row: Row) -> None:
-        """A trial has begun."""
+        """A trial has begun, or goes on."""
         if self.live is None:
-            self.tell(f"{row.name}  {self.parameters(row)}")
+            going_on = f"  goes on after {count(row.epoch, 'epoch')}" if row.epoch else ""
+            self.tell(f"{row.name}  {self.parameters(row)}{going_on}")
 
     def end(self, row: Row) -> None:
         """A trial has ended."""
@@ -139,7 +140,7 @@ class SweepDisplay:
 
     def _time_left(self) -> str:
         seconds = self.seconds_left()
-        return "" if seconds is None or seconds < 1 else f"  at most {duration(seconds)} left"
+        return "" if seconds is None or seconds < 1 else f"  about {duration(seconds)} left"
 
     def _refresh(self) -> None:
         assert self.live is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from raycxr.runs.bundle import MARKER
@@ -21,10 +22,14 @@ class Keeper:
     board : Board
     keep : {"best", "all"}
         `all` takes nothing away.
+    may_go_on : callable
+        Whether a candidate, by its number, that was stopped may still be trained further.
     """
 
-    def __init__(self, sweep: Location, board: Board, keep: Literal["best", "all"]) -> None:
-        self.sweep, self.board, self.keep = sweep, board, keep
+    def __init__(
+        self, sweep: Location, board: Board, keep: Literal["best", "all"], may_go_on: Callable[[int], bool]
+    ) -> None:
+        self.sweep, self.board, self.keep, self.may_go_on = sweep, board, keep, may_go_on
         self.bare: set[str] = set()
 
     def tidy(self, leave: set[str]) -> None:
@@ -43,6 +48,8 @@ class Keeper:
         """Whether nothing more of a candidate comes."""
         rows = [row for row in self.board.all if row.candidate == candidate]
         first_ended_early = rows[0].status in ("stopped", "failed")
+        if rows[0].status == "stopped" and self.may_go_on(candidate):
+            return False
         return all(row.status in ENDED for row in rows) and (first_ended_early or len(rows) == self.board.members)
 
 

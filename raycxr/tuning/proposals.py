@@ -140,8 +140,11 @@ class ParzenProposals:
         if number is None:
             self.study.add_trial(self._finished(parameters, outcome))
             return
-        opened = self.open.pop(number)
-        if outcome.value is None:
+        opened = self.open.pop(number, None)
+        if opened is None:
+            # One that has rested, and went on.
+            self.study.add_trial(self._finished(parameters, outcome))
+        elif outcome.value is None:
             self.study.tell(opened, state=TrialState.FAIL)
         else:
             for epoch, value in enumerate(outcome.curve, 1):

@@ -12,17 +12,23 @@ from raycxr.config.sections import Config
 from raycxr.runs.metric import Mode
 from raycxr.runs.sweep import ENDED, Trial, candidates
 from raycxr.tuning.proposals import Outcome, Proposals
+from raycxr.tuning.rungs import Rungs
 from raycxr.tuning.space import Parameters, with_parameters
 
 
 @dataclass(frozen=True)
 class Order:
-    """A trial to be trained: `member` is its place among the seeds or folds of its candidate, counted from 0."""
+    """A trial to be trained.
+
+    `member` is its place among the seeds or folds of its candidate, counted from 0; `until` the epoch after which it
+    rests, None where it is trained to its end.
+    """
 
     candidate: int
     member: int
     member_name: str | None
     parameters: Parameters
+    until: int | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +48,7 @@ class Order:
             "member": self.member,
             "member_name": self.member_name,
             "parameters": self.parameters,
+            "until": self.until,
         }
 
 
@@ -49,6 +56,12 @@ class Order:
 class _Candidate:
     parameters: Parameters
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first member was trained in full, and the others follow."""
+        first = self.outcomes.get(0)
+        return first is not None and not first.stopped and first.value is not None
 
 
 def member_names(config: Config) -> tuple[str | None, ...]:
@@ -81,7 +94,7 @@ def trial_config(base: Config, order: Order) -> Config:
 
 
 class TrialQueue:
-    """Orders of a sweep, in which each is given once.
+    """Orders of a sweep, in which each is given once, or once for each rung that it rests at.
 
     The first seed or fold of a candidate is trained first. Where it is stopped early or fails the others are spared.
 
@@ -96,6 +109,8 @@ class TrialQueue:
         Those that an interrupted sweep has begun already.
     metric, mode
         What is searched for.
+    rungs : Rungs, optional
+        Where candidates rest until it is known which of them go on.
     """
 
     def __init__(
@@ -106,9 +121,11 @@ class TrialQueue:
         trials: Sequence[Trial],
         metric: str,
         mode: Mode,
+        rungs: Rungs | None = None,
     ) -> None:
-        self.proposals, self.points, self.members = proposals, points, members
+        self.proposals, self.points, self.members, self.rungs = proposals, points, members, rungs
         self.waiting: deque[Order] = deque()
+        self.given: set[str] = set()
         self.begun: dict[int, _Candidate] = {}
         for candidate in candidates(list(trials)):
             self._take_up(candidate.number, candidate.parameters, candidate.trials, metric, mode)
@@ -116,36 +133,77 @@ class TrialQueue:
     @property
     def left(self) -> int:
         """Trials that are still to be given if none ends early."""
-        fresh = max(0, self.proposals.total - len(self.begun))
         first_at_work = sum(0 not in candidate.outcomes for candidate in self.begun.values())
-        return len(self.waiting) + fresh * len(self.members) + first_at_work * (len(self.members) - 1)
+        resting = int(self._resting() is not None)
+        return len(self.waiting) + self._fresh * len(self.members) + first_at_work * (len(self.members) - 1) + resting
+
+    def epochs_left(self, epochs: int) -> float:
+        """Epochs of what is left, where a whole training takes so many."""
+        if self.rungs is None:
+            return self.left * epochs
+        further = len(self.members) - 1
+        return self._fresh * (self.rungs.epochs_per_candidate + further * epochs / self.rungs.reduction)
 
     def next(self) -> Order | None:
-        """Next trial; None where nothing waits, which may change while a candidate's first member is trained."""
-        if self.waiting:
-            return self.waiting.popleft()
-        if len(self.begun) >= self.proposals.total:
+        """Next trial; None where nothing waits, which may change while others are trained."""
+        order = self.waiting.popleft() if self.waiting else self._promoted() or self._begun()
+        if order is not None:
+            self.given.add(order.name)
+        return order
+
+    def ended(self, order: Order, outcome: Outcome) -> None:
+        """Enter how a trial ended, or that it rests."""
+        self.given.discard(order.name)
+        candidate = self.begun[order.candidate]
+        candidate.outcomes[order.member] = outcome
+        if order.member == 0:
+            if self.rungs is not None:
+                self.rungs.enter(order.candidate, outcome.curve, outcome.stopped)
+            if candidate.goes_on:
+                self.waiting.extend(
+                    Order(order.candidate, member, name, order.parameters)
+                    for member, name in enumerate(self.members)
+                    if member > 0
+                )
+        decided = self._decided(candidate)
+        if decided is not None:
+            self.proposals.tell(order.candidate, candidate.parameters, decided)
+
+    def may_go_on(self, candidate: int) -> bool:
+        """Whether a candidate that rests may still be trained further."""
+        return self.rungs is not None and (self.left > 0 or bool(self.given)) and self.rungs.may_go_on(candidate)
+
+    @property
+    def _fresh(self) -> int:
+        """Candidates that are still to be begun."""
+        return max(0, self.proposals.total - len(self.begun))
+
+    def _begun(self) -> Order | None:
+        """Order of a new candidate."""
+        if self._fresh == 0:
             return None
         # One that was given and never begun leaves its number free.
         number = next(number for number in itertools.count() if number not in self.begun)
         given = self.points[number] if number < len(self.points) else {}
         parameters = self.proposals.propose(number, given)
         self.begun[number] = _Candidate(parameters)
-        return Order(number, 0, self.members[0], parameters)
+        return Order(number, 0, self.members[0], parameters, self.rungs.go_on(number, 0) if self.rungs else None)
 
-    def ended(self, order: Order, outcome: Outcome) -> None:
-        """Enter how a trial ended."""
-        candidate = self.begun[order.candidate]
-        candidate.outcomes[order.member] = outcome
-        if order.member == 0 and not outcome.stopped and outcome.value is not None:
-            self.waiting.extend(
-                Order(order.candidate, member, name, order.parameters)
-                for member, name in enumerate(self.members)
-                if member > 0
-            )
-        decided = self._decided(candidate)
-        if decided is not None:
-            self.proposals.tell(order.candidate, candidate.parameters, decided)
+    def _promoted(self) -> Order | None:
+        """Order of a candidate that has rested."""
+        number = self._resting()
+        if number is None or self.rungs is None:
+            return None
+        candidate = self.begun[number]
+        until = self.rungs.go_on(number, len(candidate.outcomes[0].curve))
+        return Order(number, 0, self.members[0], candidate.parameters, until)
+
+    def _resting(self) -> int | None:
+        """Candidate that has rested and goes on next."""
+        if self.rungs is None:
+            return None
+        at_work = self.given or self.waiting or self._fresh
+        return self.rungs.next(not at_work and not any(candidate.goes_on for candidate in self.begun.values()))
 
     def _decided(self, candidate: _Candidate) -> Outcome | None:
         """How a candidate ended, once nothing more of it comes."""
@@ -168,16 +226,22 @@ class TrialQueue:
             trial = by_name.get(name)
             if trial is not None and trial.status in ENDED:
                 candidate.outcomes[member] = outcome_of(trial, metric, mode)
-            elif trial is not None or self._goes_on(candidate):
-                self.waiting.append(Order(number, member, name, parameters))
+            elif trial is not None or candidate.goes_on:
+                self.waiting.append(Order(number, member, name, parameters, self._until(number, member, trial, metric)))
+        if self.rungs is not None and 0 in candidate.outcomes:
+            self.rungs.enter(number, candidate.outcomes[0].curve, candidate.outcomes[0].stopped)
         decided = self._decided(candidate)
         if decided is not None:
             self.proposals.tell(number, parameters, decided)
 
-    def _goes_on(self, candidate: _Candidate) -> bool:
-        """Whether the first member has ended well."""
-        first = candidate.outcomes.get(0)
-        return first is not None and not first.stopped and first.value is not None
+    def _until(self, number: int, member: int, trial: Trial | None, metric: str) -> int | None:
+        """Rung at which a trial that was interrupted rests."""
+        if self.rungs is None or member > 0 or trial is None:
+            return None
+        curve = trial.curve(metric)
+        self.rungs.enter(number, curve, True)
+        # One that was interrupted at a rung rests there, if it was not yet judged; or is judged once more.
+        return self.rungs.go_on(number, len(curve) - 1)
 
 
 def outcome_of(trial: Trial, metric: str, mode: Mode) -> Outcome:

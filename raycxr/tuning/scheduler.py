@@ -1,4 +1,4 @@
-"""Which trials end early."""
+"""Which trials end early, or exchange their weights, while they are trained."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import (
-    AsyncHyperBandScheduler,
-    FIFOScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune.schedulers import FIFOScheduler, MedianStoppingRule, PopulationBasedTraining, TrialScheduler
 
 from raycxr.config.tune import ParameterSection, TuneSection
 from raycxr.errors import ConfigurationError
@@ -27,19 +21,14 @@ TIME, VALUE = "epoch", "value"
 CHANGEABLE = ("optimizer", "schedule", "loss", "loss_settings", "augment", "sampling")
 
 
-def build_scheduler(section: TuneSection, space: Space, epochs: int, mode: Mode) -> TrialScheduler:
-    """Scheduler of `tune.scheduler` for trials of at most so many epochs.
+def build_scheduler(section: TuneSection, space: Space, mode: Mode) -> TrialScheduler:
+    """Scheduler of `tune.scheduler`; that of `asha` stops nothing, as trials rest at rungs by themselves.
 
     Raises
     ------
     ConfigurationError
         Population-based training is to change what shapes the network, or what depends on another key.
     """
-    if section.scheduler == "asha" and section.grace_epochs < epochs:
-        return AsyncHyperBandScheduler(
-            TIME, VALUE, mode, max_t=epochs, grace_period=section.grace_epochs,
-            reduction_factor=section.reduction, stop_last_trials=False,
-        )  # fmt: skip
     if section.scheduler == "median":
         return MedianStoppingRule(TIME, VALUE, mode, grace_period=section.grace_epochs)
     if section.scheduler == "pbt":

@@ -50,12 +50,12 @@ class SweepSearcher(Searcher):  # type: ignore[misc]
         return order.describe()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Enter how a trial ended: by itself, by the scheduler, or because its process was lost too often."""
+        """Enter how a trial ended: by itself, at a rung, by the scheduler, or for want of a process."""
         order = self.running.pop(trial_id)
         known = result or {}
         ended, curve = known.get("ended"), tuple(known.get("curve", ()))
         failed = error or ended == "failed"
-        self.queue.ended(order, Outcome(None if failed else known.get("value"), ended is None, curve))
+        self.queue.ended(order, Outcome(None if failed else known.get("value"), ended in (None, "stopped"), curve))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep that is resumed learns everything from its runs."""

@@ -27,6 +27,7 @@ from raycxr.tuning.keeper import Keeper
 from raycxr.tuning.preparation import SweepPlan, plan_sweep
 from raycxr.tuning.proposals import Proposals, build_proposals
 from raycxr.tuning.queue import TrialQueue, member_names, outcome_of
+from raycxr.tuning.rungs import build_rungs
 from raycxr.tuning.scheduler import FirstMembersScheduler, build_scheduler
 from raycxr.tuning.searcher import SweepSearcher
 from raycxr.tuning.space import Parameters, within
@@ -67,7 +68,7 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     plan = plan_sweep(config, config_path, resume)
     sweep, base, metric, mode = plan.sweep, plan.base, plan.metric, plan.mode
     # Before the sweep is claimed: it may refuse the space.
-    judge = build_scheduler(base.tune, plan.space, plan.epochs, mode)
+    judge = build_scheduler(base.tune, plan.space, mode)
     check_writable(sweep.parent)
     share = share_of(base, alive_nodes())
     fits = wait_for_room(share, config, tell)
@@ -75,7 +76,8 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     trials = read_trials(sweep)
     proposals = build_proposals(config.tune, plan.space, mode, len(trials))
     points = _learn(plan, proposals, tell)
-    queue = TrialQueue(proposals, points, member_names(base), trials, metric, mode)
+    rungs = build_rungs(base.tune, plan.epochs, proposals.total, mode)
+    queue = TrialQueue(proposals, points, member_names(base), trials, metric, mode, rungs)
     board = Board(metric, mode, len(queue.members))
     board.add_earlier(trials)
     at_once = min(fits, config.tune.at_once or fits)
@@ -85,7 +87,7 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     )
     curves = {trial.location.name: trial.curve(metric) for trial in trials if trial.member == queue.members[0]}
     budget = Budget(config, board, earlier)
-    keeper = Keeper(sweep, board, config.tune.keep)
+    keeper = Keeper(sweep, board, config.tune.keep, queue.may_go_on)
     try:
         _search(plan, share, queue, board, budget, keeper, FirstMembersScheduler(judge, curves))
     except KeyboardInterrupt:
@@ -165,7 +167,7 @@ def _search(
         return at_once() if several else at_once() + 1
 
     def seconds_left() -> float | None:
-        return board.seconds_left(queue.left, plan.epochs, at_once())
+        return board.seconds_left(queue.epochs_left(plan.epochs), at_once())
 
     with (
         SweepDisplay(board, list(section.space), seconds_left) as display,

@@ -25,6 +25,7 @@ from raycxr.tuning.queue import Order, trial_config
 from raycxr.tuning.worker_group import WorkerGroup
 
 POINTER = "pointer.json"
+AT_A_RUNG = "by asha, until others have reached this epoch"
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]
@@ -32,7 +33,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     A result has `epoch`, `curve` (the value of each epoch) and `value` (the best of them, where one is defined); that
     of an epoch also `seconds` and `last` (whether no further one comes); the one after that of the last epoch `ended`
-    (`finished` or `failed`) and `reason`.
+    (`finished`, `failed`, or `stopped` where it rests) and `reason`.
     """
 
     base: Config
@@ -76,6 +77,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         try:
             if self.epochs is None:
                 self.epochs = self._begin()
+            if self._rests():
+                return self._last("stopped", AT_A_RUNG)
             entry = next(self.epochs)
         except StopIteration:
             return self._last("finished", None)
@@ -160,6 +163,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         session = LocalSession(self.run, train.num_to_keep, default_mode(train.metric), resume, SilentProgress())
         return train_epochs(self.settings, self.run, session, self.cpus)
 
+    def _rests(self) -> bool:
+        """Whether it has come as far as it was told to, and that is not its end."""
+        return len(self.curve) == self.order.until and len(self.curve) < self.settings.train.epochs
+
     def _result(self, entry: dict[str, Any]) -> dict[str, Any]:
         # The history may have been an epoch ahead of the checkpoint that the trial went on from.
         self.curve[entry["epoch"] - 1 :] = [metric_value(entry["validation"], self.settings.train.metric)]
@@ -179,7 +186,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         """Enter how the trial ended."""
         from raycxr.training.run import close_run
 
-        self.epochs = None
+        # Of one that rests, the checkpoint that it goes on from may still be written.
+        self._leave()
         if ended == "finished":
             try:
                 close_run(self.settings, self.run)

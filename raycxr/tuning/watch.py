@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError
 from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, StorageError
 from raycxr.runs.record import RECORD, finish_record, read_record
+from raycxr.runs.sweep import ENDED
 from raycxr.runs.sweep_record import note_sweep
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board, Row
@@ -92,8 +93,10 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A process has taken a trial up."""
-        row = self._row(trial)
-        if row.status != "running":
+        order = Order(**trial.config)
+        row = self.board.rows.get(order.name)
+        if row is None or row.status != "running":
+            row = self.board.add(order, trial_config(self.config, order).train.epochs)
             row.status = "running"
             self.display.begin(row)
 
@@ -113,7 +116,7 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has come to its end, or was ended."""
         row = self._row(trial)
-        if row.status not in ("finished", "failed"):
+        if row.status not in ENDED:
             spent = self.budget.spent()
             row.status = "stopped" if spent is None else "interrupted"
             row.reason = f"by {self.config.tune.scheduler}" if spent is None else f"{spent} was spent"

@@ -55,13 +55,13 @@ def test_a_candidate_counts_once_all_its_trials_have_a_value() -> None:
 
 def test_time_left_and_time_spent() -> None:
     board = Board("dice.mean", "max", 1)
-    assert board.seconds_left(5, 10, 2) is None
+    assert board.seconds_left(50, 2) is None
     entered(board, 0, 0.5, "finished", epoch=10)
     entered(board, 1, 0.5, "running", epoch=4)
     entered(board, 2, None, "waiting", epoch=0)
     # 6 and 10 epochs of those begun, 50 of five to come, 2 seconds each, on two places.
-    assert board.seconds_left(5, 10, 2) == 66
-    assert board.seconds_left(0, 10, 0) == 32
+    assert board.seconds_left(50, 2) == 66
+    assert board.seconds_left(0, 0) == 32
     assert board.training_seconds == 28
     assert [board.count(status) for status in ("finished", "running", "waiting", "failed")] == [1, 1, 1, 0]
 
@@ -83,7 +83,7 @@ def test_a_sweep_that_goes_on_is_entered_as_its_records_say(tmp_path: Path) -> N
     assert rows[2].reason == "no memory"
     assert board.training_seconds == pytest.approx(11)
     # What waits to be given again is counted by the queue.
-    assert board.seconds_left(2, 5, 1) == pytest.approx(2 * 5 * 11 / 6)
+    assert board.seconds_left(10, 1) == pytest.approx(2 * 5 * 11 / 6)
     assert leaders(board) == [candidate.number for candidate in ranked(trials, "dice.mean", "max")] == [1, 0]
 
 
@@ -94,6 +94,18 @@ def test_one_that_goes_on_keeps_its_row() -> None:
     row = board.add(order, 10)
     assert board.all == [row]
     assert (row.status, row.epoch, row.value) == ("waiting", 4, 0.5)
+
+
+def test_one_that_rests_is_soon_there() -> None:
+    board = Board("dice.mean", "max", 1)
+    row = board.add(Order(0, 0, None, {"optimizer.lr": 0.1}, 3), 10)
+    row.status, row.epoch, row.seconds = "running", 1, [2.0]
+    assert board.seconds_left(0, 1) == 4
+    row.status, row.reason = "stopped", "at a rung"
+    assert board.seconds_left(0, 1) == 0
+    assert board.add(Order(0, 0, None, {"optimizer.lr": 0.1}, None), 10) is row
+    assert board.seconds_left(0, 1) == 18
+    assert row.reason is None
 
 
 def test_rows_are_counted_while_others_are_added() -> None:
@@ -109,5 +121,5 @@ def test_rows_are_counted_while_others_are_added() -> None:
     adding.start()
     while not done.is_set():
         board.count("waiting")
-        assert board.seconds_left(1, 1, 1) is None
+        assert board.seconds_left(1, 1) is None
     adding.join()

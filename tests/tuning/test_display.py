@@ -46,7 +46,7 @@ def test_the_table_fits_a_narrow_terminal() -> None:
     lines = drawn(display_of(board, 3700))
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("1 finished, 1 stopped, 1 running, 1 waiting")
-    assert "at most 1 h 2 min left" in " ".join(lines[:2])
+    assert "about 1 h 2 min left" in " ".join(lines[:2])
     text = "\n".join(lines)
     assert lines[1].split() == ["trial", "model", "encoder", "loss", "lr", "epoch", "dice.mean", "state"], text
     assert [line.split() for line in lines[2:]] == [
@@ -109,7 +109,7 @@ def test_line_by_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> 
     assert captured.out == ""
     assert captured.err.splitlines() == [
         "trial_000  model unet  encoder resnet34  loss bce+dice  lr 0.000304",
-        "trial_000  epoch 1/40  dice.mean 0.5123  at most 1 min 30 s left",
+        "trial_000  epoch 1/40  dice.mean 0.5123  about 1 min 30 s left",
         "trial_000  stopped after 1 epoch  dice.mean 0.5123: by asha",
         "[bold] is not markup",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +27,10 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
     return Location(tmp_path / "sweep")
 
 
-def keeper_of(sweep: Location, keep: Literal["best", "all"] = "best", members: int = 1) -> Keeper:
-    return Keeper(sweep, Board("dice.mean", "max", members), keep)
+def keeper_of(
+    sweep: Location, keep: Literal["best", "all"] = "best", members: int = 1, may_go_on: Collection[int] = ()
+) -> Keeper:
+    return Keeper(sweep, Board("dice.mean", "max", members), keep, lambda candidate: candidate in may_go_on)
 
 
 def write_trial(keeper: Keeper, candidate: int, value: float | None, status: str, member: int = 0) -> str:
@@ -143,3 +146,17 @@ def test_whatever_happens_the_winner_is_still_there(sweep: Location, seed: int) 
         kept = {row.name for row in rows if row.status not in ENDED}
         best = max(well, key=lambda row: row.value or 0.0, default=None)
         assert with_weights(sweep) == kept | ({best.name} if best else set())
+
+
+def test_one_that_rests_keeps_its_weights_while_it_may_go_on(sweep: Location) -> None:
+    may_go_on = {1, 3}
+    keeper = keeper_of(sweep, may_go_on=may_go_on)
+    write_trial(keeper, 0, 0.9, "finished")
+    for candidate in (1, 2):
+        write_trial(keeper, candidate, 0.5, "stopped")
+    write_trial(keeper, 3, 0.5, "failed")
+    keeper.tidy(set())
+    assert with_weights(sweep) == {"trial_000", "trial_001"}
+    may_go_on.clear()
+    keeper.tidy(set())
+    assert with_weights(sweep) == {"trial_000"}

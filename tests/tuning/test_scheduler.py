@@ -38,9 +38,9 @@ def trial(number: int, member: int = 0, name: str | None = None) -> Running:
     return Running(f"id-{random.random()}", order.describe())
 
 
-def asha(epochs: int, mode: Mode = "max", earlier: Mapping[str, Sequence[float]] | None = None, **tune: Any) -> Any:
-    section = TuneSection.model_validate({"scheduler": "asha", "grace_epochs": 1, "reduction": 2, **tune})
-    return FirstMembersScheduler(build_scheduler(section, SPACE, epochs, mode), earlier or {})
+def median(mode: Mode = "max", earlier: Mapping[str, Sequence[float]] | None = None, **tune: Any) -> Any:
+    section = TuneSection.model_validate({"scheduler": "median", "grace_epochs": 1, **tune})
+    return FirstMembersScheduler(build_scheduler(section, SPACE, mode), earlier or {})
 
 
 def report(scheduler: Any, of: Running, curve: Sequence[float], epochs: int, mode: Mode = "max") -> str:
@@ -70,7 +70,7 @@ class Simulation:
     def run(self, steps: int) -> None:
         """Begin or resume with what is in storage, and end so many epochs."""
         earlier = {f"trial_{number:03d}": self.curves[number][:epoch] for number, epoch in self.reached.items()}
-        scheduler = asha(self.epochs, self.mode, earlier, **self.tune)
+        scheduler = median(self.mode, earlier, **self.tune)
         trials = {number: trial(number) for number in self.running}
         for known in trials.values():
             scheduler.on_trial_add(None, known)
@@ -98,13 +98,7 @@ values = st.one_of(st.integers(0, 9).map(float), st.just(NAN))
 curve_lists = st.integers(1, 9).flatmap(
     lambda epochs: st.lists(st.lists(values, min_size=epochs, max_size=epochs), min_size=1, max_size=12)
 )
-tunes = st.sampled_from(
-    [
-        {"scheduler": "asha", "grace_epochs": 1, "reduction": 2},
-        {"scheduler": "asha", "grace_epochs": 2, "reduction": 3},
-        {"scheduler": "median", "grace_epochs": 1},
-    ]
-)
+tunes = st.sampled_from([{"grace_epochs": 1}, {"grace_epochs": 3}])
 
 
 @settings(deadline=None)
@@ -123,91 +117,59 @@ def test_a_sweep_that_was_cut_stops_the_same_trials(
     assert all(tune["grace_epochs"] <= epoch < len(curves[0]) for epoch in whole.stopped.values())
 
 
-def test_asha_stops_the_worse_part_at_each_rung() -> None:
+def test_those_below_the_median_are_stopped() -> None:
     curves = [[0.1 * (9 - number)] * 8 for number in range(9)]
     simulation = Simulation(curves, 1, "max", {}, random.Random(0))
     simulation.run(500)
-    # Each is worse than all before it, so that the first alone passes the rung of one epoch.
-    assert simulation.stopped == dict.fromkeys(range(1, 9), 1)
+    # Each is worse than all before it; the first three have too few to be compared with.
+    assert simulation.stopped == dict.fromkeys(range(3, 9), 1)
     other = Simulation(curves, 1, "min", {}, random.Random(0))
     other.run(500)
     assert other.stopped == {}
 
 
 def test_a_trial_is_not_stopped_after_its_last_epoch() -> None:
-    """Here the last rung is at the last epoch, and one trial has fewer epochs than the others."""
-    scheduler = asha(4)
-    good, bad, short = trial(0), trial(1), trial(2)
-    for other in (good, bad, short):
+    scheduler = median(earlier={f"trial_{number:03d}": [0.9] * 4 for number in range(4)})
+    bad, short = trial(4), trial(5)
+    for other in (bad, short):
         scheduler.on_trial_add(None, other)
-    for epoch in range(1, 5):
-        assert report(scheduler, good, [0.9] * epoch, 4) == TrialScheduler.CONTINUE
-    curve = [0.9, 0.9, 0.9, 0.9]
-    assert report(scheduler, bad, curve[:1], 4) == TrialScheduler.CONTINUE
-    scheduler.on_trial_result(None, bad, {"epoch": 2, "value": 0.9})
     assert scheduler.on_trial_result(None, bad, {"epoch": 4, "value": 0.1, "last": True}) == TrialScheduler.CONTINUE
     assert report(scheduler, short, [0.1], 1) == TrialScheduler.CONTINUE
-    # Its value counts for those that come.
-    later = trial(3)
+    later = trial(6)
     scheduler.on_trial_add(None, later)
     assert report(scheduler, later, [0.2], 4) == TrialScheduler.STOP
 
 
 def test_only_the_first_member_of_a_candidate_is_judged_and_compared() -> None:
-    scheduler = asha(8)
-    first, second = trial(0, 0, "seed 0"), trial(0, 1, "seed 1")
+    scheduler = median(earlier={f"trial_{number:03d}": [0.5] * 8 for number in range(4)})
+    first, second = trial(4, 0, "seed 0"), trial(4, 1, "seed 1")
     for member in (first, second):
         scheduler.on_trial_add(None, member)
     assert report(scheduler, first, [0.5], 8) == TrialScheduler.CONTINUE
     for epoch in range(1, 9):
         assert report(scheduler, second, [0.0] * epoch, 8) == TrialScheduler.CONTINUE
-    best = trial(1, 1, "seed 1")
-    scheduler.on_trial_add(None, best)
-    assert report(scheduler, best, [0.9], 8) == TrialScheduler.CONTINUE
-    # 0.9 of a second member is nothing to compare with.
-    other = trial(2, 0, "seed 0")
+    best = [trial(number, 1, "seed 1") for number in range(5, 15)]
+    for member in best:
+        scheduler.on_trial_add(None, member)
+        assert report(scheduler, member, [0.9], 8) == TrialScheduler.CONTINUE
+    # 0.9 of second members is nothing to compare with.
+    other = trial(15, 0, "seed 0")
     scheduler.on_trial_add(None, other)
     assert report(scheduler, other, [0.6], 8) == TrialScheduler.CONTINUE
-    for member in (first, second, best, other):
+    for member in (first, second, *best, other):
         scheduler.on_trial_complete(None, member, {})
         scheduler.on_trial_error(None, member)
 
 
-@pytest.mark.parametrize("tune", [{"scheduler": "none"}, {"grace_epochs": 5}, {"grace_epochs": 8}])
-def test_nothing_is_stopped_where_no_epoch_is_left_to_save(tune: dict[str, Any]) -> None:
-    curves = [[1.0 - number / 10] * 5 for number in range(8)]
-    simulation = Simulation(curves, 3, "max", tune, random.Random(0))
-    simulation.run(500)
-    assert simulation.stopped == {}
-    assert set(simulation.reached.values()) == {5}
-    section = TuneSection.model_validate({"scheduler": "asha", **tune})
-    assert type(build_scheduler(section, SPACE, 5, "max")) is FIFOScheduler
-
-
-def test_what_went_on_before_counts_once() -> None:
-    """A trial that goes on is compared with itself neither as it was nor as it is."""
-    scheduler = asha(8, earlier={"trial_000": [0.9], "trial_001": [0.5, 0.6, 0.7]})
-    again = trial(0)
-    scheduler.on_trial_add(None, again)
-    assert report(scheduler, again, [0.9], 8) == TrialScheduler.CONTINUE
-    # Half of 0.9 and 0.5 is 0.7: were 0.9 there twice, it would be 0.9.
-    between = trial(2)
-    scheduler.on_trial_add(None, between)
-    assert report(scheduler, between, [0.75], 8) == TrialScheduler.CONTINUE
-
-
-@pytest.mark.parametrize(("mode", "curve", "worse"), [("max", [0.9, 0.1], 0.5), ("min", [0.1, 0.9], 0.5)])
-def test_what_went_on_before_is_compared_by_its_best_epoch(mode: Mode, curve: list[float], worse: float) -> None:
-    scheduler = asha(8, mode, {"trial_000": curve}, grace_epochs=2)
-    later = trial(1)
-    scheduler.on_trial_add(None, later)
-    assert report(scheduler, later, [worse], 8, mode) == TrialScheduler.CONTINUE
-    assert report(scheduler, later, [worse, worse], 8, mode) == TrialScheduler.STOP
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_nothing_is_stopped_from_outside(scheduler: str) -> None:
+    """Trials of asha rest by themselves."""
+    assert type(build_scheduler(TuneSection.model_validate({"scheduler": scheduler}), SPACE, "max")) is FIFOScheduler
 
 
 def test_the_median_rule_takes_curves_that_it_would_have_stopped() -> None:
     earlier = {f"trial_{number:03d}": [0.6, 0.7, 0.8] for number in range(4)} | {"trial_004": [0.1, 0.2, 0.95]}
-    scheduler = asha(8, earlier=earlier, scheduler="median")
+    scheduler = median(earlier=earlier)
     good, bad, again = trial(5), trial(6), trial(4)
     for known in (good, bad, again):
         scheduler.on_trial_add(None, known)
@@ -218,7 +180,7 @@ def test_the_median_rule_takes_curves_that_it_would_have_stopped() -> None:
 
 def population(space: Mapping[str, Any], **tune: Any) -> Any:
     section = TuneSection.model_validate({"scheduler": "pbt", "space": space, **tune})
-    return build_scheduler(section, build_space(section, Config()), 8, "max")
+    return build_scheduler(section, build_space(section, Config()), "max")
 
 
 @pytest.mark.parametrize(
