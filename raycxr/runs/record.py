@@ -133,13 +133,24 @@ def finish_record(run: Location, status: str, reason: str | None = None) -> None
 
 def read_record(run: Location) -> dict[str, Any]:
     """Read `run.json`."""
+    return read_document(run / RECORD, "status", "the record of a run")
+
+
+def read_document(place: Location, key: str, what: str) -> dict[str, Any]:
+    """Read a JSON object that has a key.
+
+    Raises
+    ------
+    DataError
+        It is not valid, or something else.
+    """
     try:
-        record = json.loads((run / RECORD).read_text())
+        document = json.loads(place.read_text())
     except ValueError:
-        raise DataError(f"{run / RECORD} is not valid JSON", "restore it") from None
-    if not isinstance(record, dict) or "status" not in record:
-        raise DataError(f"{run / RECORD} is not the record of a run", "restore it")
-    return record
+        raise DataError(f"{place} is not valid JSON", "restore it") from None
+    if not isinstance(document, dict) or key not in document:
+        raise DataError(f"{place} is not {what}", "restore it")
+    return document
 
 
 def read_history(run: Location) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ trial: a run in a folder of the sweep, whose `run.json` has the further key `tri
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.runs.metric import Mode, metric_value
-from raycxr.runs.record import RECORD, read_history, read_record
+from raycxr.runs.record import RECORD, read_document, read_history, read_record
 from raycxr.storage.location import Location
 
 SWEEP = "sweep.json"
@@ -100,13 +99,7 @@ def read_sweep(place: Location) -> dict[str, Any]:
     """
     if not is_sweep(place):
         raise DataError(f"{place} is no sweep: no {SWEEP}", f"see raycxr runs {place.parent}")
-    try:
-        sweep = json.loads((place / SWEEP).read_text())
-    except ValueError:
-        raise DataError(f"{place / SWEEP} is not valid JSON", "restore it") from None
-    if not isinstance(sweep, dict) or "space" not in sweep:
-        raise DataError(f"{place / SWEEP} is not the record of a sweep", "restore it")
-    return sweep
+    return read_document(place / SWEEP, "space", "the record of a sweep")
 
 
 def read_trials(sweep: Location) -> list[Trial]:

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import answer, call
 
 from raycxr.cli.main import run
 from raycxr.sources.synth import LAYOUTS
@@ -21,18 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 ONE_IN_PLURAL = re.compile(
     r"(?<![\d.,])1(?:</?\w+>)* ?(?:(?:all|phantom|annotated) )?(?:films|masks|shards|patients|steps|epochs)\b"
 )
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    status = run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    status, out, err = call(capsys, *arguments, "--json")
-    assert status == 0, err
-    return json.loads(out)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, str]]:

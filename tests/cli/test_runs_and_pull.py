@@ -8,11 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import answer, call
 
-from raycxr.cli.main import run
 from raycxr.storage.location import Location
 
 MakeRun = Callable[..., Location]
@@ -34,18 +33,6 @@ def sweep(tmp_path: Path, make_run: MakeRun) -> Location:
             make_run(place, f"t{candidate}_{seed}", value, 1 - value, config, status, trial, weights=candidate == 0)
     (place / "sweep.json").write_text(json.dumps({"space": {}, "metric": "dice.mean", "mode": "max"}))
     return place
-
-
-def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    status = run([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
-    status, out, err = call(capsys, *arguments, "--json")
-    assert status == 0, err
-    return json.loads(out)
 
 
 def rows(text: str) -> list[list[str]]:

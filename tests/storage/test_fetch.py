@@ -293,6 +293,23 @@ def test_what_is_left_of_a_fetch_from_s3_is_not_trusted(s3_folder: str, line: Sl
     assert (there / "weights").read_bytes() == content
 
 
+@contextmanager
+def amid_the_fetch(line: SlowLine, act: Callable[[], None]) -> Iterator[None]:
+    """Do something when half of a large file has come."""
+
+    def wait_and_act() -> None:
+        while line.carried < LARGE // 2:
+            time.sleep(0.005)
+        act()
+
+    actor = threading.Thread(target=wait_and_act)
+    actor.start()
+    try:
+        yield
+    finally:
+        actor.join()
+
+
 @pytest.mark.slow
 def test_an_outage_amid_a_fetch_costs_nothing(
     s3_server: S3Server, s3_folder: str, line: SlowLine, tmp_path: Path
@@ -303,16 +320,12 @@ def test_an_outage_amid_a_fetch_costs_nothing(
     line.bytes_per_second, line.carried = 40e6, 0
 
     def interrupt() -> None:
-        while line.carried < LARGE // 2:
-            time.sleep(0.005)
         s3_server.stop("object")
         time.sleep(3)
         s3_server.start("object")
 
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
-    fetch_verified(place, MARKER, there)
-    interrupter.join()
+    with amid_the_fetch(line, interrupt):
+        fetch_verified(place, MARKER, there)
     assert (there / "weights").read_bytes() == content
     assert line.carried < LARGE + 20 * PIECE_BYTES
 
@@ -324,18 +337,14 @@ def test_a_fetch_that_is_given_up_is_kept(s3_server: S3Server, s3_folder: str, l
     publish({"weights": content}, place, MARKER, {})
     line.bytes_per_second, line.carried = 40e6, 0
 
-    def interrupt() -> None:
-        while line.carried < LARGE // 2:
-            time.sleep(0.005)
-        s3_server.stop("proxy")
-
-    interrupter = threading.Thread(target=interrupt)
-    interrupter.start()
     try:
-        with patience(1), pytest.raises(StorageError, match="cannot reach"):
+        with (
+            amid_the_fetch(line, lambda: s3_server.stop("proxy")),
+            patience(1),
+            pytest.raises(StorageError, match="cannot reach"),
+        ):
             fetch_verified(place, MARKER, there)
     finally:
-        interrupter.join()
         s3_server.start("proxy")
     assert not there.exists()
     line.bytes_per_second, line.carried = None, 0
