@@ -77,3 +77,8 @@ class TrainingError(RaycxrError):
     """A run could not be started, resumed or finished."""
 
     kind = "training"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception of another library says."""
+    return next(iter(str(error).strip().splitlines()), "")

@@ -110,7 +110,7 @@ def compare(stopped: Location, full: Location) -> dict[str, object]:
 
 
 def epochs(trials: list[Trial]) -> int:
-    return sum(len(trial.history) for trial in trials)
+    return sum(trial.epochs for trial in trials)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from raycxr.config.classify import ClassifySection
 from raycxr.config.model import ModelSection
-from raycxr.errors import ConfigurationError
+from raycxr.errors import ConfigurationError, first_line
 from raycxr.models.choices import build_model
 from raycxr.models.classic_unet import ClassicUnet
 from raycxr.models.inverted_net import InvertedNet
@@ -139,7 +139,7 @@ def feature_maps(encoder: nn.Module, size: int) -> int:
         with torch.no_grad():
             maps: Tensor = probe(torch.empty(1, 1, size, size, device="meta"))
     except (RuntimeError, AssertionError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), "")
+        first = first_line(error)
         raise ConfigurationError(
             f"the encoder cannot take films of {size}x{size} pixels: {first}", "ingest with another ingest.size"
         ) from error

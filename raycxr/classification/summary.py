@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from raycxr.classification.labels import LabelledFilms
 from raycxr.config.sections import Config
 from raycxr.metrics.binary import FIGURES, binary_figures, binary_intervals
+from raycxr.text_table import aligned
 
 # Intervals are resampled with a seed of their own, so that two evaluations of one model agree to the last digit.
 INTERVAL_SEED = 0
@@ -66,10 +67,7 @@ def figures_text(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     for title, figures in parts:
         cells = [_cell(figures, name) for name in FIGURES]
         rows.append([title, f"{figures['images']} ({figures['positive']} positive)", *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def classifier_title(config: Config) -> str:

@@ -14,7 +14,7 @@ import typer
 import raycxr
 from raycxr.cli import config, evaluate, ingest, inspect, pull, report, runs, synth, train, tune
 from raycxr.cli.answer import answer_error
-from raycxr.errors import InterruptionError, RaycxrError, UsageError
+from raycxr.errors import InterruptionError, RaycxrError, UsageError, first_line
 from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
@@ -96,6 +96,6 @@ def _answer_unexpected(error: Exception, as_json: bool) -> int:
     if status is not None and message is not None:
         answer_error(UsageError(message().rstrip("."), "see --help"), as_json)
         return int(status)
-    first = next(iter(str(error).splitlines()), "")
+    first = first_line(error)
     answer_error(RaycxrError(f"unexpected {type(error).__name__}: {first}", "run again with --debug"), as_json)
     return 1

@@ -19,7 +19,8 @@ def report(
     """Draw a sweep on one page: parameters, what decided, learning curves, cost and every trial."""
     from raycxr.number_text import count
     from raycxr.report.sweep_page import sweep_page
-    from raycxr.report.sweep_results import best_trial, candidate_name, read_results, value_text
+    from raycxr.report.sweep_results import candidate_name, read_results, value_text
+    from raycxr.runs.sweep import best_trial
     from raycxr.storage.location import Location
     from raycxr.storage.patience import first_contact
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
-from raycxr.errors import RaycxrError
+from raycxr.errors import RaycxrError, first_line
 from raycxr.signals import kept_handler
 
 # Read by Ray when it is imported. Measured on two cores: they save processes and seconds at start, and noise.
@@ -76,7 +76,7 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     except SystemExit:
         raise KeyboardInterrupt from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), "")
+        first = first_line(error)
         where = f"the Ray cluster at {address}" if address else "a Ray cluster in this process"
         raise ClusterError(f"cannot use {where}: {first}", "check resources.address and $RAY_ADDRESS") from None
     importing.join()

@@ -15,6 +15,7 @@ from raycxr.evaluation.titles import LESIONS, OF_ALL_CLASSES, ORGANS, figure, le
 from raycxr.json_document import to_json
 from raycxr.metrics.bootstrap import mean_interval
 from raycxr.number_text import count
+from raycxr.text_table import aligned
 
 # Intervals are resampled with a seed of their own, so that two evaluations of one model agree to the last digit.
 INTERVAL_SEED = 0
@@ -116,8 +117,7 @@ def _table(summary: dict[str, Any], structures: Sequence[str], names: Sequence[s
     rows = [["", *(title(name, summary) for name in names)]]
     for structure in structures:
         rows.append([structure, *(_cell(summary, name, structure) for name in names)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def _cell(summary: dict[str, Any], name: str, structure: str) -> str:

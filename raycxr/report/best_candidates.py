@@ -11,14 +11,12 @@ from raycxr.report.cost_chart import cost
 from raycxr.report.searched_parameter import SearchedParameter, identity
 from raycxr.report.sweep_results import (
     SweepResults,
-    best_trial,
     candidate_name,
     candidate_status,
-    epochs_trained,
     value_text,
 )
 from raycxr.runs.record import BEST
-from raycxr.runs.sweep import Candidate, parameter_text
+from raycxr.runs.sweep import Candidate, best_trial, parameter_text
 
 STYLE = """
 table.best td, table.best th { text-align: left; overflow-wrap: anywhere; min-width: 7rem; max-width: 22rem; }
@@ -68,7 +66,7 @@ def _value(results: SweepResults, candidate: Candidate) -> str:
 
 
 def _training(candidate: Candidate) -> str:
-    epochs, planned = epochs_trained(candidate.trials[0]), candidate.trials[0].epochs_planned
+    epochs, planned = candidate.trials[0].epochs, candidate.trials[0].epochs_planned
     each = "" if len(candidate.trials) == 1 else " for each trial"
     shown = f"{epochs} of {planned} epochs, {duration(cost(candidate))}{each}"
     return f"<td>{shown}<small>{candidate_status(candidate)}</small></td>"

@@ -24,7 +24,6 @@ from raycxr.report.searched_parameter import SearchedParameter, searched_paramet
 from raycxr.report.sweep_results import (
     SweepResults,
     candidate_name,
-    epochs_trained,
     value_text,
 )
 
@@ -102,8 +101,8 @@ def _cards(results: SweepResults) -> str:
     trials, asked = results.trials, results.tune.get("trials")
     states = [f"{results.count(status)} {status}" for status in
               ("finished", "stopped", "failed", "interrupted", "running") if results.count(status)]  # fmt: skip
-    trained, planned = sum(map(epochs_trained, trials)), sum(trial.epochs_planned for trial in trials)
-    saved = sum(trial.epochs_planned - epochs_trained(trial) for trial in trials if trial.status == "stopped")
+    trained, planned = sum(trial.epochs for trial in trials), sum(trial.epochs_planned for trial in trials)
+    saved = sum(trial.epochs_planned - trial.epochs for trial in trials if trial.status == "stopped")
     seconds, passed = sum(trial.seconds for trial in trials), results.seconds_passed
     begun = len(results.candidates)
     cards = [(str(begun), "candidate" if begun == 1 else "candidates", f"of {asked}" if asked else "")]

@@ -8,8 +8,8 @@ from typing import Any
 
 from raycxr.runs.bundle import MARKER
 from raycxr.runs.metric import Mode
-from raycxr.runs.record import BEST, count_epochs
-from raycxr.runs.sweep import Candidate, Trial, candidates, ranked, read_sweep, read_trials
+from raycxr.runs.record import BEST
+from raycxr.runs.sweep import Candidate, Trial, best_trial, candidates, ranked, read_sweep, read_trials
 from raycxr.storage.location import Location
 
 # Of a candidate's trials the status that stands first here is the candidate's.
@@ -100,14 +100,6 @@ def read_results(place: Location) -> SweepResults:
     return SweepResults(place, record, metric, mode, trials, candidates(trials), order, bundle)
 
 
-def best_trial(candidate: Candidate, metric: str, mode: Mode) -> Trial:
-    """Trial of the best value among those of a ranked candidate."""
-    valued = [(trial.value(metric, mode), trial) for trial in candidate.trials]
-    known = [(value, trial) for value, trial in valued if value is not None]
-    choose = max if mode == "max" else min
-    return choose(known, key=lambda item: item[0])[1]
-
-
 def candidate_status(candidate: Candidate) -> str:
     """Status of a candidate: of its trials' the one that weighs most."""
     found = {trial.status for trial in candidate.trials}
@@ -117,11 +109,6 @@ def candidate_status(candidate: Candidate) -> str:
 def candidate_name(candidate: Candidate) -> str:
     """Name of its run, or its number where it has several."""
     return candidate.trials[0].location.name if len(candidate.trials) == 1 else f"candidate {candidate.number}"
-
-
-def epochs_trained(trial: Trial) -> int:
-    """Finished epochs of a trial."""
-    return count_epochs(trial.history)
 
 
 def value_text(value: float) -> str:

@@ -12,7 +12,6 @@ from raycxr.report.sweep_results import (
     SweepResults,
     candidate_name,
     candidate_status,
-    epochs_trained,
     value_text,
 )
 from raycxr.report.value_colour import value_class
@@ -67,7 +66,7 @@ def _group(
             f"<td>{_epochs(only)}</td><td>{duration(only.seconds)}</td>{_status(only)}</tr>"
         )
     else:
-        trained = sum(epochs_trained(trial) for trial in candidate.trials)
+        trained = sum(trial.epochs for trial in candidate.trials)
         seconds = sum(trial.seconds for trial in candidate.trials)
         rows = (
             f"<tr><td>{swatch}{name}</td><td class='value'>{shown}</td>{cells}<td>{trained}</td>"
@@ -107,7 +106,7 @@ def _parameter(candidate: Candidate, parameter: SearchedParameter) -> str:
 
 
 def _epochs(trial: Trial) -> str:
-    return f"{epochs_trained(trial)} of {trial.epochs_planned}"
+    return f"{trial.epochs} of {trial.epochs_planned}"
 
 
 def _status(trial: Trial) -> str:

@@ -100,13 +100,12 @@ def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence
     if matching[0].location == place:
         # A run that is named is taken as it is.
         contenders = _singly(matching, metric)
-    elif any(condition.key == STATUS for condition in conditions):
-        contenders = _contenders(matching, metric, mode)
     else:
-        running = tuple(entry for entry in matching if entry.status == RUNNING)
-        ended = [entry for entry in matching if entry.status != RUNNING]
+        asked = any(condition.key == STATUS for condition in conditions)
+        running = () if asked else tuple(entry for entry in matching if entry.status == RUNNING)
+        taken = [entry for entry in matching if entry not in running]
         # The mean of a candidate that is not complete may yet change.
-        contenders = _contenders(_complete(ended, entries), metric, mode) or _contenders(ended, metric, mode)
+        contenders = _contenders(_complete(taken, entries, asked), metric, mode) or _contenders(taken, metric, mode)
     if not contenders:
         raise _nothing_ended(uri, metric, mode, matching, running)
     best, *others = contenders
@@ -115,8 +114,8 @@ def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence
     return Choice(metric, mode, best, others[0] if others else None, len(contenders), tuple(conditions), running)
 
 
-def _complete(ended: Sequence[RunEntry], entries: Sequence[RunEntry]) -> list[RunEntry]:
-    """Leave out candidates that have trials still running, or fewer trials than others of their sweep."""
+def _complete(taken: Sequence[RunEntry], entries: Sequence[RunEntry], running_too: bool) -> list[RunEntry]:
+    """Leave out candidates that have fewer trials than others of their sweep, and perhaps those still running."""
     candidates = _by_candidate(entries)
     largest: dict[Location, int] = {}
     for (sweep, _), trials in candidates.items():
@@ -124,10 +123,10 @@ def _complete(ended: Sequence[RunEntry], entries: Sequence[RunEntry]) -> list[Ru
     incomplete = {
         trial.location
         for (sweep, _), trials in candidates.items()
-        if len(trials) < largest[sweep] or any(trial.status == RUNNING for trial in trials)
+        if len(trials) < largest[sweep] or not (running_too or all(trial.status != RUNNING for trial in trials))
         for trial in trials
     }
-    return [entry for entry in ended if entry.location not in incomplete]
+    return [entry for entry in taken if entry.location not in incomplete]
 
 
 def _contenders(entries: Sequence[RunEntry], metric: str, mode: Mode) -> list[Contender]:

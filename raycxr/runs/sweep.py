@@ -13,7 +13,7 @@ from typing import Any
 
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.runs.metric import Mode, metric_value
-from raycxr.runs.record import RECORD, read_document, read_history, read_record
+from raycxr.runs.record import RECORD, count_epochs, read_document, read_history, read_record
 from raycxr.storage.location import Location
 
 SWEEP = "sweep.json"
@@ -56,6 +56,11 @@ class Trial:
         """Entry of the epoch with the best value; None before the first that is defined."""
         best = self.value(metric, mode)
         return next((entry for entry in self.history if _value(entry["validation"], metric) == best), None)
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs."""
+        return count_epochs(self.history)
 
     @property
     def seconds(self) -> float:
@@ -129,6 +134,14 @@ def ranked(trials: list[Trial], metric: str, mode: Mode) -> list[Candidate]:
     sign = 1 if mode == "min" else -1
     known.sort(key=lambda item: (len(item[1].trials) < most, sign * item[0]))
     return [candidate for _, candidate in known]
+
+
+def best_trial(candidate: Candidate, metric: str, mode: Mode) -> Trial:
+    """Trial of the best value among those of a ranked candidate."""
+    valued = [(trial.value(metric, mode), trial) for trial in candidate.trials]
+    known = [(value, trial) for value, trial in valued if value is not None]
+    choose = max if mode == "max" else min
+    return choose(known, key=lambda item: item[0])[1]
 
 
 def short(key: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,17 @@ RESUMABLE = ("storage", "resources", "tracking", "evaluate", "ingest", "dataset.
              "tune.wait_minutes", "tune.keep")  # fmt: skip
 
 
-def start_sweep(sweep: Location, config: Config, metric: str, mode: Mode) -> None:
+# How long a sweep is silent, in seconds, before another machine may take it up; it writes once a minute.
+SILENT_SECONDS = 150.0
+
+
+def start_sweep(sweep: Location, config: Config, dataset: Mapping[str, Any], metric: str, mode: Mode) -> None:
     """Claim a sweep's folder.
+
+    Parameters
+    ----------
+    dataset : mapping
+        `uri` and `id` (of its content) among others.
 
     Raises
     ------
@@ -47,12 +59,15 @@ def start_sweep(sweep: Location, config: Config, metric: str, mode: Mode) -> Non
         "metric": metric,
         "mode": mode,
         "space": space,
+        "dataset": dict(dataset),
         "config": config.model_dump(mode="json"),
     }
     _write(sweep, record)
 
 
-def resume_sweep(sweep: Location, config: Config) -> dict[str, Any]:
+def resume_sweep(
+    sweep: Location, config: Config, dataset: Mapping[str, Any], tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Reopen a sweep after checking that it still compares the same; returns its record.
 
     Raises
@@ -60,7 +75,7 @@ def resume_sweep(sweep: Location, config: Config) -> dict[str, Any]:
     DataError
         There is no such sweep.
     TrainingError
-        It was begun with another space or other settings, or is being run on this machine.
+        It was begun with another space, other settings or on other films, or is being run somewhere.
     """
     record = read_sweep(sweep)
     different = sorted(differences(record["config"], config.model_dump(mode="json"), RESUMABLE))
@@ -74,6 +89,14 @@ def resume_sweep(sweep: Location, config: Config) -> dict[str, Any]:
             f"sweep {sweep.name} is being run by process {record['driver']['process']} of this machine",
             "wait for it, or stop it first",
         )
+    if record["dataset"]["id"] != dataset["id"]:
+        raise TrainingError(
+            f"sweep {sweep.name} was begun on the data set {record['dataset']['id']}, and {dataset['uri']} holds "
+            f"{dataset['id']}",
+            "name the same films with dataset.uri, or start a new sweep that learns from it with tune.start_from",
+        )
+    if record["status"] == "running" and record["driver"]["host"] != socket.gethostname():
+        _wait_for_silence(sweep, record, tell)
     config_now = {**record["config"], "tune": config.tune.model_dump(mode="json")}
     record |= {"status": "running", "driver": _driver(), "config": config_now}
     record.pop("reason", None)
@@ -95,6 +118,19 @@ def _write(sweep: Location, record: dict[str, Any]) -> None:
 
 def _driver() -> dict[str, Any]:
     return {"host": socket.gethostname(), "process": os.getpid()}
+
+
+def _wait_for_silence(sweep: Location, record: Mapping[str, Any], tell: Callable[[str], None]) -> None:
+    """Refuse a sweep that another machine goes on writing to."""
+    host, heard = record["driver"]["host"], datetime.fromisoformat(record["updated"])
+    left = SILENT_SECONDS - (datetime.now(UTC) - heard).total_seconds()
+    if left <= 0:
+        return
+    told = f"sweep {sweep.name} was being run on {host} at {record['updated']}"
+    tell(f"{told}: seeing for {left:.0f} s whether it still is")
+    time.sleep(left)
+    if read_sweep(sweep)["updated"] != record["updated"]:
+        raise TrainingError(f"sweep {sweep.name} is being run on {host}", "wait for it, or stop it first")
 
 
 def _alive(driver: dict[str, Any]) -> bool:

@@ -78,9 +78,9 @@ def _fetch_ranges(download: _Download, here: set[int]) -> None:
             for one in ranges:
                 one.result()
         finally:
-            # After a failure or Ctrl-C nobody waits for the other ranges.
+            # After a failure or Ctrl-C the other ranges end at their next mebibyte, and those that wait do not begin.
             download.stopped.set()
-            readers.shutdown(wait=False, cancel_futures=True)
+            readers.shutdown(cancel_futures=True)
 
 
 def _missing(here: set[int], count: int) -> Iterator[range]:

@@ -19,7 +19,7 @@ from ray.train.backend import BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from raycxr.config.sections import Config
-from raycxr.errors import RaycxrError, TrainingError
+from raycxr.errors import RaycxrError, TrainingError, first_line
 from raycxr.number_text import count
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import RECORD, STATE_FILE
@@ -75,7 +75,7 @@ def train_on_ray(config: Config, run: Location, resume: bool) -> None:
     if told is not None:
         raise told
     if failure is not None:
-        first = next(iter(str(failure).strip().splitlines()), "")
+        first = first_line(failure)
         raise TrainingError(
             f"training failed: {type(failure).__name__}: {first}",
             f"mend the cause and continue with --resume {run.name}; --debug shows the traceback",

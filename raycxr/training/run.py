@@ -119,7 +119,7 @@ def claim_run(
     check_trainable_config(config, splits, workers)
     check_precision(config, on_gpu)
     check_writable(run.parent)
-    description = _describe(splits)
+    description = describe_dataset(splits)
     if resume:
         resume_record(run, config, description, workers, local)
     else:
@@ -172,7 +172,8 @@ def check_precision(config: Config, on_gpu: bool) -> None:
         choose_compute(config.train, torch.device("cpu"))
 
 
-def _describe(splits: SplitIndex) -> dict[str, Any]:
+def describe_dataset(splits: SplitIndex) -> dict[str, Any]:
+    """`uri`, `id`, `size` (pixels), `classes` and `splits` (name -> films) of a data set, as records have them."""
     return {
         "uri": splits.location.uri,
         "id": splits.manifest.id,

@@ -59,7 +59,7 @@ class Board:
             row = Row(
                 trial.location.name, trial.candidate, trial.member, trial.parameters, trial.epochs_planned,
                 trial.epochs_planned, trial.status if trial.status in ENDED else "interrupted",
-                len(trial.history), trial.value(self.metric, self.mode),
+                trial.epochs, trial.value(self.metric, self.mode),
                 [float(entry["seconds"]) for entry in trial.history], trial.reason,
             )  # fmt: skip
             self.rows[row.name] = row

@@ -11,11 +11,13 @@ from typing import Any
 import ray
 
 from raycxr.config.sections import Config
-from raycxr.errors import TrainingError
+from raycxr.errors import InterruptionError, TrainingError
 from raycxr.number_text import count
 
 # CPUs of a worker beyond which more of them only help where the user says so.
 MOST_CPUS = 8
+# How often a running sweep looks at the nodes.
+ROOM_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,50 @@ def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> 
             f"a trial asks for {share}, and after {config.tune.wait_minutes:g} minutes {_largest(nodes)}", remedy
         )
     return fits
+
+
+class Room:
+    """Whether a cluster that shrinks while a sweep runs still has room for one trial.
+
+    Parameters
+    ----------
+    share : Share
+    minutes : float
+        How long to wait for nodes to come back.
+    tell : callable
+        Says that it waits.
+    """
+
+    def __init__(self, share: Share, minutes: float, tell: Callable[[str], None]) -> None:
+        self.share, self.minutes, self.tell = share, minutes, tell
+        self.asked, self.lacking = time.monotonic(), 0.0
+
+    def check(self) -> None:
+        """Look at the nodes, every few seconds.
+
+        Raises
+        ------
+        InterruptionError
+            They have been too few for too long.
+        """
+        now = time.monotonic()
+        passed = now - self.asked
+        if passed < ROOM_SECONDS:
+            return
+        self.asked = now
+        nodes = alive_nodes()
+        if self.share.fits(nodes) > 0:
+            self.lacking = 0.0
+            return
+        if self.lacking == 0:
+            minutes = f"{self.minutes:g} minutes"
+            self.tell(f"a trial asks for {self.share}, {_largest(nodes)}: waiting up to {minutes} for nodes")
+        self.lacking += passed
+        if self.lacking > 60 * self.minutes:
+            raise InterruptionError(
+                f"a trial asks for {self.share}, and for {self.minutes:g} minutes {_largest(nodes)}",
+                "add nodes, and continue with --resume",
+            )
 
 
 def _largest(nodes: list[dict[str, Any]]) -> str:

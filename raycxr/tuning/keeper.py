@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, CHECKPOINT, RECORD
-from raycxr.runs.sweep import ENDED
+from raycxr.runs.sweep import ENDED, READERS, Trial
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board
 
@@ -62,3 +63,11 @@ def take_weights(run: Location) -> None:
     for place in run.list():
         if place.name.startswith(CHECKPOINT):
             place.delete_tree()
+
+
+def bare_trials(trials: Sequence[Trial]) -> set[str]:
+    """Names of those that were stopped and have no weights to go on from."""
+    stopped = [trial.location for trial in trials if trial.status == "stopped"]
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(lambda run: any(place.name.startswith(CHECKPOINT) for place in run.list()), stopped)
+    return {run.name for run, has_weights in zip(stopped, found, strict=True) if not has_weights}

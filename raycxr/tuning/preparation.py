@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,14 @@ from raycxr.runs.sweep import is_sweep, parameter_text, read_sweep
 from raycxr.storage.location import Location
 from raycxr.storage.patience import first_contact
 from raycxr.training.config_check import check_trainable_config
-from raycxr.training.run import check_precision, run_name
+from raycxr.training.run import check_precision, describe_dataset, run_name
 from raycxr.training.whole_paths import with_whole_paths
-from raycxr.tuning.space import Parameters, Space, build_space, random_draw, with_parameters
+from raycxr.tuning.space import Parameters, Space, bounds, build_space, random_draw, with_parameters
 
 # Combinations that are checked before anything starts, of more as many random ones: each of them costs milliseconds.
 MOST_CHECKED = 300
+# Random ones of a space with ranges, as two numbers that are each within theirs may not go together.
+DRAWS_CHECKED = 100
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,12 @@ class SweepPlan:
     """A sweep that can be run.
 
     `base` is the configuration that all trials share, with whole paths and `storage.uri` naming the sweep's folder;
-    `epochs` the most that a trial has.
+    `dataset` describes its films, `epochs` are the most that a trial has.
     """
 
     sweep: Location
     base: Config
+    dataset: dict[str, Any]
     space: Space
     metric: str
     mode: Mode
@@ -60,7 +64,7 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     base = with_whole_paths(base.model_copy(update={"storage": storage}))
     metric = base.train.metric
     _check_start(config.tune.start_from, metric)
-    return SweepPlan(sweep, base, space, metric, default_mode(metric), epochs)
+    return SweepPlan(sweep, base, describe_dataset(splits), space, metric, default_mode(metric), epochs)
 
 
 def _base(config: Config) -> tuple[Config, SplitIndex]:
@@ -93,9 +97,11 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
     epochs = 0
     problems: list[tuple[Parameters, RaycxrError]] = []
     combinations = list(itertools.islice(space.combinations(("choice", "grid", "randint")), MOST_CHECKED + 1))
+    draw = random_draw(np.random.default_rng(0))
     if len(combinations) > MOST_CHECKED:
-        draw = random_draw(np.random.default_rng(0))
         combinations = [space.draw(draw, {}) for _ in range(MOST_CHECKED)]
+    elif any(parameter.kind in ("uniform", "loguniform") for parameter in space.parameters.values()):
+        combinations += [space.draw(draw, {}) for _ in range(DRAWS_CHECKED)]
     for parameters in combinations:
         try:
             config = with_parameters(base, parameters)
@@ -113,7 +119,9 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
         named = ", ".join(f"{key} = {parameter_text(value)}" for key, value in parameters.items())
         of = f"{len(problems)} of {count(len(combinations), 'combination')} cannot be trained, such as {named}"
         raise ConfigurationError(f"tune.space: {of}: {first.message}", first.remedy)
-    return epochs
+    # Random combinations may have left the greatest number out.
+    varied = space.parameters.get("train.epochs")
+    return max(int(most) for most in [epochs, *(varied.values or bounds(varied) if varied else [])])
 
 
 def _check_start(place: str | None, metric: str) -> None:

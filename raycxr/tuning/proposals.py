@@ -10,7 +10,7 @@ import numpy as np
 
 from raycxr.config.tune import ParameterSection, TuneSection
 from raycxr.runs.metric import Mode
-from raycxr.tuning.space import Parameters, Space, random_draw, within
+from raycxr.tuning.space import Parameters, Space, bounds, random_draw, within
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -69,7 +69,12 @@ class GridProposals:
     def propose(self, number: int, given: Mapping[str, Any]) -> Parameters:
         """Return the first combination that was not proposed, of those that agree with what is given."""
         fresh = [chosen for chosen in self.combinations if chosen not in self.tried]
-        agreeing = [chosen for chosen in fresh if all(chosen.get(key) == value for key, value in given.items())]
+        agreeing = [
+            # A key that does not apply there is left out.
+            chosen
+            for chosen in fresh
+            if all(given[key] == value for key, value in chosen.items() if key in given)
+        ]
         chosen = (agreeing or fresh)[0]
         self.tried.append(chosen)
         return chosen
@@ -176,7 +181,7 @@ def _suggest(trial: Trial, key: str, parameter: ParameterSection) -> Any:
         return parameter.values[trial.suggest_categorical(key, range(len(parameter.values)))]
     if parameter.randint is not None:
         return trial.suggest_int(key, *parameter.randint)
-    low, high = parameter.loguniform or parameter.uniform or (0.0, 1.0)
+    low, high = bounds(parameter)
     return trial.suggest_float(key, low, high, log=parameter.loguniform is not None)
 
 
@@ -192,5 +197,5 @@ def _distribution(parameter: ParameterSection) -> BaseDistribution:
         return distributions.CategoricalDistribution(range(len(parameter.values)))
     if parameter.randint is not None:
         return distributions.IntDistribution(*parameter.randint)
-    low, high = parameter.loguniform or parameter.uniform or (0.0, 1.0)
+    low, high = bounds(parameter)
     return distributions.FloatDistribution(low, high, log=parameter.loguniform is not None)

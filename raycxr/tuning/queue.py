@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,8 @@ class TrialQueue:
         What is searched for.
     rungs : Rungs, optional
         Where candidates rest until it is known which of them go on.
+    bare : collection of str
+        Names of trials that have rested and cannot go on.
     """
 
     def __init__(
@@ -122,13 +124,14 @@ class TrialQueue:
         metric: str,
         mode: Mode,
         rungs: Rungs | None = None,
+        bare: Collection[str] = (),
     ) -> None:
         self.proposals, self.points, self.members, self.rungs = proposals, points, members, rungs
         self.waiting: deque[Order] = deque()
         self.given: set[str] = set()
         self.begun: dict[int, _Candidate] = {}
         for candidate in candidates(list(trials)):
-            self._take_up(candidate.number, candidate.parameters, candidate.trials, metric, mode)
+            self._take_up(candidate.number, candidate.parameters, candidate.trials, metric, mode, bare)
 
     @property
     def left(self) -> int:
@@ -217,7 +220,15 @@ class TrialQueue:
         # The curve is that of the first member, which the scheduler compares.
         return Outcome(whole, False, first.curve)
 
-    def _take_up(self, number: int, parameters: Parameters, trials: Sequence[Trial], metric: str, mode: Mode) -> None:
+    def _take_up(
+        self,
+        number: int,
+        parameters: Parameters,
+        trials: Sequence[Trial],
+        metric: str,
+        mode: Mode,
+        bare: Collection[str],
+    ) -> None:
         """Go on with a candidate that was begun before."""
         candidate = self.begun[number] = _Candidate(parameters)
         self.proposals.take_up(number, parameters)
@@ -229,7 +240,8 @@ class TrialQueue:
             elif trial is not None or candidate.goes_on:
                 self.waiting.append(Order(number, member, name, parameters, self._until(number, member, trial, metric)))
         if self.rungs is not None and 0 in candidate.outcomes:
-            self.rungs.enter(number, candidate.outcomes[0].curve, candidate.outcomes[0].stopped)
+            first, run = candidate.outcomes[0], by_name[self.members[0]].location.name
+            self.rungs.enter(number, first.curve, first.stopped and run not in bare)
         decided = self._decided(candidate)
         if decided is not None:
             self.proposals.tell(number, parameters, decided)

@@ -16,7 +16,8 @@ from raycxr.runs.metric import Mode
 from raycxr.tuning.queue import Order
 from raycxr.tuning.space import Parameters, Space, bounds
 
-TIME, VALUE = "epoch", "value"
+# What a result has: the best value so far, and that of the last epoch, whose weights a population exchanges.
+TIME, VALUE, LATEST = "epoch", "value", "latest"
 # Sections whose keys may change while a trial runs: none of them shapes the network.
 CHANGEABLE = ("optimizer", "schedule", "loss", "loss_settings", "augment", "sampling")
 
@@ -33,7 +34,7 @@ def build_scheduler(section: TuneSection, space: Space, mode: Mode) -> TrialSche
         return MedianStoppingRule(TIME, VALUE, mode, grace_period=section.grace_epochs)
     if section.scheduler == "pbt":
         return Population(
-            TIME, VALUE, mode, perturbation_interval=section.grace_epochs, require_attrs=False, log_config=False,
+            TIME, LATEST, mode, perturbation_interval=section.grace_epochs, require_attrs=False, log_config=False,
             hyperparam_mutations={"parameters": {key: _mutation(key, space) for key in space.parameters}},
             custom_explore_fn=lambda config: {**config, "parameters": _within_bounds(config["parameters"], space)},
         )  # fmt: skip
@@ -150,10 +151,12 @@ def _within_bounds(parameters: Parameters, space: Space) -> Parameters:
 def _mutation(key: str, space: Space) -> Any:
     """Values of a key as population-based training takes them."""
     parameter: ParameterSection = space.parameters[key]
-    if key.partition(".")[0] not in CHANGEABLE:
+    section, _, name = key.partition(".")
+    # Moments of one optimizer, or the place in one schedule, are nothing to another one.
+    if section not in CHANGEABLE or name == "name" or (section != "loss" and not name):
         raise ConfigurationError(
             f"tune.scheduler pbt cannot change {key} while a trial runs",
-            f"vary keys of {', '.join(CHANGEABLE)}, or choose asha",
+            f"vary single keys of {', '.join(CHANGEABLE)} but .name, or choose asha",
         )
     if parameter.when:
         raise ConfigurationError(f"tune.scheduler pbt takes no condition, as of {key}", "leave 'when' out")

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 
 from raycxr.config.sections import Config
-from raycxr.errors import InterruptionError, RaycxrError, TrainingError
+from raycxr.errors import InterruptionError, RaycxrError, TrainingError, first_line
 from raycxr.number_text import count, duration
 from raycxr.runs.metric import Mode
 from raycxr.runs.sweep import Candidate, Trial, ranked, read_trials
@@ -21,9 +22,9 @@ from raycxr.runs.sweep_record import note_sweep, resume_sweep, start_sweep
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board
-from raycxr.tuning.capacity import Share, alive_nodes, share_of, wait_for_room
+from raycxr.tuning.capacity import Room, Share, alive_nodes, share_of, wait_for_room
 from raycxr.tuning.display import SweepDisplay
-from raycxr.tuning.keeper import Keeper
+from raycxr.tuning.keeper import Keeper, bare_trials
 from raycxr.tuning.preparation import SweepPlan, plan_sweep
 from raycxr.tuning.proposals import Proposals, build_proposals
 from raycxr.tuning.queue import TrialQueue, member_names, outcome_of
@@ -47,13 +48,19 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep that has come to its end; `best` is None where no candidate has a value."""
+    """A sweep that has come to its end.
+
+    `status` is `finished`, or `interrupted` where its budget was spent first, as `reason` says; `best` is the best
+    candidate of which all trials have ended well.
+    """
 
     sweep: Location
     metric: str
     mode: Mode
+    status: str
+    reason: str | None
     trials: list[Trial]
-    best: Candidate | None
+    best: Candidate
 
 
 def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[str], None]) -> SweepResult:
@@ -63,60 +70,87 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     ------
     RaycxrError
         In one line: the space, the data or the cluster do not fit, the sweep exists or cannot be resumed, storage
-        refuses, or it was interrupted.
+        refuses, it was interrupted, or no trial has come to a value.
     """
     plan = plan_sweep(config, config_path, resume)
-    sweep, base, metric, mode = plan.sweep, plan.base, plan.metric, plan.mode
+    sweep, base = plan.sweep, plan.base
     # Before the sweep is claimed: it may refuse the space.
-    judge = build_scheduler(base.tune, plan.space, mode)
+    judge = build_scheduler(base.tune, plan.space, plan.mode)
     check_writable(sweep.parent)
     share = share_of(base, alive_nodes())
     fits = wait_for_room(share, config, tell)
-    earlier = _open(sweep, config, metric, mode, resume)
-    trials = read_trials(sweep)
-    proposals = build_proposals(config.tune, plan.space, mode, len(trials))
-    points = _learn(plan, proposals, tell)
-    rungs = build_rungs(base.tune, plan.epochs, proposals.total, mode)
-    queue = TrialQueue(proposals, points, member_names(base), trials, metric, mode, rungs)
-    board = Board(metric, mode, len(queue.members))
-    board.add_earlier(trials)
-    at_once = min(fits, config.tune.at_once or fits)
-    tell(
-        f"sweep {sweep}: {count(queue.left, 'trial')} to train, {at_once} at a time with {share} each, "
-        f"{count(plan.epochs, 'epoch')} at most, best {metric} wins"
-    )
-    curves = {trial.location.name: trial.curve(metric) for trial in trials if trial.member == queue.members[0]}
+    earlier = _open(plan, config, resume, tell)
+    board = Board(plan.metric, plan.mode, len(member_names(base)))
     budget = Budget(config, board, earlier)
-    keeper = Keeper(sweep, board, config.tune.keep, queue.may_go_on)
     try:
-        _search(plan, share, queue, board, budget, keeper, FirstMembersScheduler(judge, curves))
+        spent = _run(plan, share, fits, judge, board, budget, tell)
     except KeyboardInterrupt:
         interrupt(sweep, board, tell)
         note_sweep(sweep, budget.seconds, "interrupted")
         raise InterruptionError(f"sweep {sweep.name} was interrupted", "continue with --resume") from None
     except Exception as error:
         interrupt(sweep, board, tell)
-        note_sweep(sweep, budget.seconds, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
+        status = "interrupted" if isinstance(error, InterruptionError) else "failed"
+        note_sweep(sweep, budget.seconds, status, error.message if isinstance(error, RaycxrError) else repr(error))
         raise
-    keeper.tidy(set())
-    spent = budget.spent() if board.count("interrupted") + queue.left > 0 else None
-    if spent is None:
-        note_sweep(sweep, budget.seconds, "finished")
-    else:
-        note_sweep(sweep, budget.seconds, "interrupted", f"{spent} was spent")
-        tell(f"{spent} was spent: give more of it, and continue with --resume")
+    status, reason = ("finished", None) if spent is None else ("interrupted", f"{spent} was spent")
+    note_sweep(sweep, budget.seconds, status, reason)
     tell(f"sweep {sweep.name}: {_summary(board)} in {duration(budget.seconds)}")
-    ended = read_trials(sweep)
-    best = next((candidate for candidate in ranked(ended, metric, mode) if _is_whole(candidate, board)), None)
-    return SweepResult(sweep, metric, mode, ended, best)
+    if reason is not None:
+        tell(f"{reason}: give more of it, and continue with --resume")
+    trials = read_trials(sweep)
+    whole = (candidate for candidate in ranked(trials, plan.metric, plan.mode) if _is_whole(candidate, board))
+    best = next(whole, None)
+    if best is None:
+        raise _fruitless(sweep, trials, reason)
+    return SweepResult(sweep, plan.metric, plan.mode, status, reason, trials, best)
 
 
-def _open(sweep: Location, config: Config, metric: str, mode: Mode, resume: bool) -> float:
+def _open(plan: SweepPlan, config: Config, resume: bool, tell: Callable[[str], None]) -> float:
     """Claim or reopen the sweep; returns the seconds that it has taken so far."""
     if resume:
-        return float(resume_sweep(sweep, config)["seconds"])
-    start_sweep(sweep, config, metric, mode)
+        return float(resume_sweep(plan.sweep, config, plan.dataset, tell)["seconds"])
+    start_sweep(plan.sweep, config, plan.dataset, plan.metric, plan.mode)
     return 0.0
+
+
+def _run(
+    plan: SweepPlan,
+    share: Share,
+    fits: int,
+    judge: TrialScheduler,
+    board: Board,
+    budget: Budget,
+    tell: Callable[[str], None],
+) -> str | None:
+    """Train what is left of a sweep; returns the limit that ended it before it was done."""
+    sweep, tune, metric, mode = plan.sweep, plan.base.tune, plan.metric, plan.mode
+    trials = read_trials(sweep)
+    board.add_earlier(trials)
+    proposals = build_proposals(tune, plan.space, mode, len(trials))
+    points = _learn(plan, proposals, tell)
+    rungs = build_rungs(tune, plan.epochs, proposals.total, mode)
+    members = member_names(plan.base)
+    queue = TrialQueue(proposals, points, members, trials, metric, mode, rungs, bare_trials(trials))
+    keeper = Keeper(sweep, board, tune.keep, queue.may_go_on)
+    at_once = min(fits, tune.at_once or fits)
+    tell(
+        f"sweep {sweep}: {count(queue.left, 'trial')} to train, {at_once} at a time with {share} each, "
+        f"{count(plan.epochs, 'epoch')} at most, best {metric} wins"
+    )
+    curves = {trial.location.name: trial.curve(metric) for trial in trials if trial.member == members[0]}
+    _search(plan, share, queue, board, budget, keeper, FirstMembersScheduler(judge, curves))
+    keeper.tidy(set())
+    return budget.spent() if board.count("interrupted") + queue.left > 0 else None
+
+
+def _fruitless(sweep: Location, trials: list[Trial], reason: str | None) -> TrainingError:
+    """Say that there is no winner, and why."""
+    failed = [trial for trial in trials if trial.status == "failed"]
+    why = f"{len(failed)} of {count(len(trials), 'trial')} failed, the first: {failed[0].reason}" if failed else reason
+    return TrainingError(
+        f"sweep {sweep.name} has no candidate with a value: {why or 'none was trained'}", f"see raycxr runs {sweep}"
+    )
 
 
 def _learn(plan: SweepPlan, proposals: Proposals, tell: Callable[[str], None]) -> list[Parameters]:
@@ -174,8 +208,15 @@ def _search(
         _notes(plan) as notes,
     ):
         filesystem, path = notes.filesystem() if not notes.is_local else (None, notes.uri)
-        watch = SweepWatch(plan.sweep, base, board, display, keeper, budget)
-        trainable = tune.with_parameters(TrialActor, base=base.model_dump(mode="json"), mode=plan.mode, cpus=share.cpus)
+        chance = Room(share, section.wait_minutes, display.tell)
+        watch = SweepWatch(plan.sweep, base, plan.dataset, board, display, keeper, budget, chance)
+        trainable = tune.with_parameters(
+            TrialActor,
+            base=base.model_dump(mode="json"),
+            dataset_id=plan.dataset["id"],
+            mode=plan.mode,
+            cpus=share.cpus,
+        )
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -197,8 +238,7 @@ def _search(
         try:
             tuner.fit()
         except tune.TuneError as error:
-            first_line = next(iter(str(error).strip().splitlines()), "")
-            raise TrainingError(f"Ray Tune gave up: {first_line}", "continue with --resume") from error
+            raise TrainingError(f"Ray Tune gave up: {first_line(error)}", "continue with --resume") from error
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from raycxr.runs.metric import Mode
 from raycxr.runs.record import BEST
-from raycxr.runs.sweep import Candidate, Trial, parameter_text, ranked, short
+from raycxr.runs.sweep import Trial, best_trial, parameter_text, ranked, short
+from raycxr.text_table import aligned
 from raycxr.tuning.sweep import SweepResult
 
 # Candidates that are printed; `raycxr runs` lists all.
@@ -14,14 +14,16 @@ MOST_ROWS = 10
 
 
 def sweep_document(result: SweepResult) -> dict[str, Any]:
-    """`sweep`, `trials` in their order and `best`, each with `run`, `status`, `parameters` and `metrics`."""
-    best = None if result.best is None else _best_trial(result.best, result.metric, result.mode)
+    """`sweep`, how it ended, and `trials` and `best`, each with `run`, `status`, `parameters` and `metrics`."""
+    best = best_trial(result.best, result.metric, result.mode)
     return {
         "sweep": result.sweep.uri,
+        "status": result.status,
+        "reason": result.reason,
         "metric": result.metric,
         "mode": result.mode,
         "trials": [_trial(trial, result) for trial in result.trials],
-        "best": None if best is None else _trial(best, result) | {"bundle": (best.location / BEST).uri},
+        "best": _trial(best, result) | {"bundle": (best.location / BEST).uri},
     }
 
 
@@ -37,27 +39,16 @@ def sweep_text(result: SweepResult) -> str:
         rows.append([
             f"trial_{candidate.number:03d}",
             "-" if value is None else f"{value:.4f}",
-            str(max(len(trial.history) for trial in candidate.trials)),
+            str(max(trial.epochs for trial in candidate.trials)),
             trial.status,
             *(parameter_text(trial.parameters[key]) if key in trial.parameters else "-" for key in keys),
         ])  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-              for row in rows]  # fmt: skip
+    lines += [f"  {line}" for line in aligned(rows)]
     if len(found) > MOST_ROWS:
         lines.append(f"  and {len(found) - MOST_ROWS} more, see raycxr runs {result.sweep}")
-    if result.best is None:
-        lines.append("  no candidate has a value")
-    else:
-        best = _best_trial(result.best, result.metric, result.mode)
-        lines.append(f"  bundle {best.location / BEST}")
+    best = best_trial(result.best, result.metric, result.mode)
+    lines.append(f"  bundle {best.location / BEST}")
     return "\n".join(lines)
-
-
-def _best_trial(candidate: Candidate, metric: str, mode: Mode) -> Trial:
-    """The best of a candidate's seeds or folds."""
-    sign = 1 if mode == "max" else -1
-    return max(candidate.trials, key=lambda trial: sign * (trial.value(metric, mode) or 0.0))
 
 
 def _trial(trial: Trial, result: SweepResult) -> dict[str, Any]:
@@ -67,6 +58,6 @@ def _trial(trial: Trial, result: SweepResult) -> dict[str, Any]:
         "status": trial.status,
         "reason": trial.reason,
         "parameters": trial.parameters,
-        "epochs": len(trial.history),
+        "epochs": trial.epochs,
         "metrics": {} if entry is None else entry["validation"],
     }

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ray import tune
 
 from raycxr.config.sections import Config
-from raycxr.errors import RaycxrError, StorageError, TrainingError
+from raycxr.errors import RaycxrError, StorageError, TrainingError, first_line
 from raycxr.runs.metric import Mode, default_mode, metric_value
 from raycxr.runs.record import RECORD, finish_record, read_history
 from raycxr.runs.sweep import is_sweep
@@ -25,18 +26,24 @@ from raycxr.tuning.queue import Order, trial_config
 from raycxr.tuning.worker_group import WorkerGroup
 
 POINTER = "pointer.json"
-AT_A_RUNG = "by asha, until others have reached this epoch"
+AT_A_RUNG = "by asha"
+
+
+class UnseenSweepError(TrainingError):
+    """The node of a trial does not have the folder of the sweep."""
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]
     """Trains what it is told epoch by epoch.
 
-    A result has `epoch`, `curve` (the value of each epoch) and `value` (the best of them, where one is defined); that
-    of an epoch also `seconds` and `last` (whether no further one comes); the one after that of the last epoch `ended`
-    (`finished`, `failed`, or `stopped` where it rests) and `reason`.
+    A result has `epoch`, `curve` (the value of each epoch), and where they are defined `value` (the best of them) and
+    `latest` (the last one). That of an epoch also has `seconds` and `last` (whether no further one comes), and the one
+    after the last epoch `ended` (`finished`, `failed`, or `stopped` where it rests) and `reason`. Where no trial
+    can go on, `ends_sweep` says why.
     """
 
     base: Config
+    dataset_id: str
     mode: Mode
     cpus: int
     order: Order
@@ -48,7 +55,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     donor: dict[str, Any] | None
     group: WorkerGroup | None
 
-    def setup(self, config: dict[str, Any], base: dict[str, Any], mode: Mode, cpus: int) -> None:
+    def setup(self, config: dict[str, Any], base: dict[str, Any], dataset_id: str, mode: Mode, cpus: int) -> None:
         """Prepare the first trial.
 
         Parameters
@@ -57,6 +64,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             The trial, as `raycxr.tuning.queue.Order.describe` puts it.
         base : dict
             Configuration that all trials share.
+        dataset_id : str
+            Of the films that the sweep was begun on.
         mode : {"max", "min"}
             Which way the metric is better.
         cpus : int
@@ -68,7 +77,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
         if not torch.cuda.is_available():
             keep_freed_memory()
-        self.base, self.mode, self.cpus = Config.model_validate(base), mode, cpus
+        self.base, self.dataset_id, self.mode, self.cpus = Config.model_validate(base), dataset_id, mode, cpus
         self.epochs, self.donor, self.group = None, None, None
         self._take(config)
 
@@ -78,21 +87,26 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             if self.epochs is None:
                 self.epochs = self._begin()
             if self._rests():
+                # First the checkpoint that it goes on from is written to its end.
+                self.epochs.close()
                 return self._last("stopped", AT_A_RUNG)
             entry = next(self.epochs)
         except StopIteration:
             return self._last("finished", None)
         except StorageError:
             raise  # Ray Tune tries it again, and it goes on from its last checkpoint
+        except UnseenSweepError as error:
+            # So it would be with every further trial.
+            return {"ends_sweep": error.message, "done": True, **self._so_far()}
         except RaycxrError as error:
             return self._last("failed", error.message)
         except Exception as error:  # such as no memory: the sweep goes on without this trial
-            return self._last("failed", f"{type(error).__name__}: {_first_line(error)}")
+            return self._last("failed", f"{type(error).__name__}: {first_line(error)}")
         return self._result(entry)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tell Ray Tune where the weights are: in the run's own checkpoint."""
-        (Path(checkpoint_dir) / POINTER).write_text(json.dumps({"run": self.run.uri}))
+        (Path(checkpoint_dir) / POINTER).write_text(json.dumps({"run": self.run.uri, "number": uuid4().hex}))
 
     def load_checkpoint(self, checkpoint: str | None) -> None:
         """Go on from where another trial is; from its own checkpoints it goes on by itself."""
@@ -138,18 +152,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         config = self.settings = trial_config(self.base, self.order)
         workers = config.resources.workers
         if not is_sweep(self.run.parent):
-            raise TrainingError(
-                f"a worker cannot see the sweep {self.run.parent}",
-                "set storage.uri to s3:// or to a folder that all nodes share",
-            )
+            raise UnseenSweepError(f"a worker cannot see the sweep {self.run.parent}")
         resume = (self.run / RECORD).exists()
         if resume and self.donor is not None and self.donor["run"] != self.run.uri:
-            take_over(self.run, Location(self.donor["run"]), config, self.order.record)
-        claim_run(config, self.run, workers, True, config.resources.gpus_per_worker > 0, resume, self.order.record)
+            take_over(self.run, Location(self.donor["run"]), config, self.order.record, self.donor["number"])
+        on_gpu = config.resources.gpus_per_worker > 0
+        dataset = claim_run(config, self.run, workers, True, on_gpu, resume, self.order.record)
+        if dataset["id"] != self.dataset_id:
+            raise TrainingError(f"the data set is another one than when the sweep began: {dataset['uri']}")
         self.curve = self._recorded()
         if workers == 1:
             return self._train_here(resume)
-        if self.group is None:
+        if self.group is None or not self.group.alive:
             self.group = WorkerGroup(config.resources, self.cpus)
         return self.group.train(config, self.run, resume)
 
@@ -180,14 +194,16 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     def _so_far(self) -> dict[str, Any]:
         defined = [value for value in self.curve if value == value]
         best = {"value": max(defined) if self.mode == "max" else min(defined)} if defined else {}
-        return {"epoch": len(self.curve), "curve": list(self.curve), **best}
+        latest = {"latest": self.curve[-1]} if defined and self.curve[-1] == self.curve[-1] else {}
+        # The mean of the last epochs' weights stands after them, and is none.
+        epoch = min(len(self.curve), self.settings.train.epochs)
+        return {"epoch": epoch, "curve": list(self.curve), **best, **latest}
 
     def _last(self, ended: str, reason: str | None) -> dict[str, Any]:
         """Enter how the trial ended."""
         from raycxr.training.run import close_run
 
-        # Of one that rests, the checkpoint that it goes on from may still be written.
-        self._leave()
+        self.epochs = None
         if ended == "finished":
             try:
                 close_run(self.settings, self.run)
@@ -200,7 +216,3 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         elif (self.run / RECORD).exists():
             finish_record(self.run, ended, reason)
         return {"ended": ended, "reason": reason, "done": True, **self._so_far()}
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ray import tune
 from ray.exceptions import RayActorError
 
 from raycxr.config.sections import Config
-from raycxr.errors import RaycxrError, StorageError
-from raycxr.runs.record import RECORD, finish_record, read_record
+from raycxr.errors import ConfigurationError, RaycxrError, StorageError, TrainingError
+from raycxr.runs.record import RECORD, finish_record, read_record, start_record
 from raycxr.runs.sweep import ENDED
 from raycxr.runs.sweep_record import note_sweep
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board, Row
+from raycxr.tuning.capacity import Room
 from raycxr.tuning.display import SweepDisplay
 from raycxr.tuning.keeper import Keeper
 from raycxr.tuning.queue import Order, trial_config
@@ -75,15 +77,27 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         Folder of the sweep.
     config : Config
         What all trials share.
+    dataset : mapping
+        Their films, as records have them.
     board, display, keeper, budget
         Where it is entered.
+    room : Room
+        Whether the cluster still has room.
     """
 
     def __init__(
-        self, sweep: Location, config: Config, board: Board, display: SweepDisplay, keeper: Keeper, budget: Budget
+        self,
+        sweep: Location,
+        config: Config,
+        dataset: Mapping[str, Any],
+        board: Board,
+        display: SweepDisplay,
+        keeper: Keeper,
+        budget: Budget,
+        room: Room,
     ) -> None:
-        self.sweep, self.config = sweep, config
-        self.board, self.display, self.keeper, self.budget = board, display, keeper, budget
+        self.sweep, self.config, self.dataset = sweep, config, dataset
+        self.board, self.display, self.keeper, self.budget, self.room = board, display, keeper, budget, room
         self.tidied = time.monotonic()
         self.ended: dict[str, float] = {}
 
@@ -96,7 +110,7 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         order = Order(**trial.config)
         row = self.board.rows.get(order.name)
         if row is None or row.status != "running":
-            row = self.board.add(order, trial_config(self.config, order).train.epochs)
+            row = self.board.add(order, self._epochs(order))
             row.status = "running"
             self.display.begin(row)
 
@@ -104,6 +118,8 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """An epoch of a trial has ended, or all of it."""
+        if "ends_sweep" in result:
+            raise TrainingError(result["ends_sweep"], "set storage.uri to s3:// or to a folder that all nodes share")
         row = self._row(trial)
         row.epoch, row.value = result["epoch"], result.get("value")
         row.parameters = dict(trial.config["parameters"])
@@ -121,6 +137,8 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
             row.status = "stopped" if spent is None else "interrupted"
             row.reason = f"by {self.config.tune.scheduler}" if spent is None else f"{spent} was spent"
             self._record(row)
+        elif row.status == "failed":
+            self._record(row)
         self._close(row)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -131,7 +149,14 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         self._close(row)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Now and then, make room in storage and enter the time spent."""
+        """Now and then, make room in storage and enter the time spent.
+
+        Raises
+        ------
+        InterruptionError
+            The cluster has had no room for a trial for too long.
+        """
+        self.room.check()
         now = time.monotonic()
         if now - self.tidied >= TIDY_SECONDS:
             self.tidied = now
@@ -145,8 +170,15 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         order = Order(**trial.config)
         row = self.board.rows.get(order.name)
         if row is None or row.status == "interrupted":
-            row = self.board.add(order, trial_config(self.config, order).train.epochs)
+            row = self.board.add(order, self._epochs(order))
         return row
+
+    def _epochs(self, order: Order) -> int:
+        """Epochs of a trial in full."""
+        try:
+            return trial_config(self.config, order).train.epochs
+        except ConfigurationError:  # its first step tells it
+            return self.config.train.epochs
 
     def _close(self, row: Row) -> None:
         self.ended[row.name] = time.monotonic()
@@ -156,6 +188,12 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         """Enter how a trial ended that could not do so itself."""
         run = self.sweep / row.name
         try:
+            if row.status == "failed" and not (run / RECORD).exists():
+                # It was given up before it could claim its folder.
+                train = self.config.train.model_copy(update={"name": row.name})
+                trial = {"candidate": row.candidate, "member": row.member, "parameters": row.parameters}
+                config = self.config.model_copy(update={"train": train})
+                start_record(run, config, self.dataset, self.config.resources.workers, True, trial)
             if (run / RECORD).exists():
                 finish_record(run, row.status, row.reason)
         except StorageError as error:  # the other trials go on; a sweep that is resumed takes this one up again

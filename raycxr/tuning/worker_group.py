@@ -20,12 +20,14 @@ import ray
 import ray.train
 
 from raycxr.config.sections import Config, ResourcesSection
-from raycxr.errors import RaycxrError, TrainingError
+from raycxr.errors import RaycxrError, TrainingError, first_line
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel
 
 POLL_SECONDS = 0.05
+# Losses after which the workers of several trials are given up, and the next trial begins with others.
+MOST_LOSSES = 20
 ON, STOP, QUIT = b"on", b"stop", b"quit"
 
 
@@ -70,6 +72,11 @@ class WorkerGroup:
             self._wait("never")
             raise
 
+    @property
+    def alive(self) -> bool:
+        """Whether it may train a further run."""
+        return self.thread.is_alive()
+
     def close(self) -> None:
         """Let the workers go."""
         self.channel.put(f"{self.number + 1}:job", QUIT)
@@ -88,7 +95,7 @@ class WorkerGroup:
                     raise failure
                 return None
             if not self.thread.is_alive():
-                raise TrainingError(f"the workers ended: {self.failure}", "run the sweep again with --resume")
+                raise TrainingError(f"the workers ended: {self.failure and first_line(self.failure)}")
             time.sleep(POLL_SECONDS)
 
     def _work(self, resources: ResourcesSection, cpus: int) -> None:
@@ -114,8 +121,8 @@ class WorkerGroup:
                 ),
                 run_config=ray.train.RunConfig(
                     storage_path=folder,
-                    # Losses are counted for each trial by the workers themselves.
-                    failure_config=ray.train.FailureConfig(max_failures=-1),
+                    # Losses are counted for each trial by the workers themselves, if they live long enough to do so.
+                    failure_config=ray.train.FailureConfig(max_failures=MOST_LOSSES),
                     worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(cpus), **memory}},
                 ),
             )
@@ -175,7 +182,7 @@ def _train(channel: Channel, number: int, job: dict[str, Any], device: Any, cpus
     except RaycxrError as error:
         failure = error
     except Exception as error:  # such as no memory
-        line = next(iter(str(error).strip().splitlines()), "")
+        line = first_line(error)
         failure = TrainingError(f"{type(error).__name__}: {line}")
     if failure is not None:
         channel.put(f"{number}:end", pickle.dumps(failure))

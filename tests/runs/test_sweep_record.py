@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def config(tmp_path: Path, *overrides: str) -> Config:
 
 def test_what_is_recorded(sweep: Location, tmp_path: Path) -> None:
     given = config(tmp_path)
-    start_sweep(sweep, given, "dice.mean", "max")
+    start_sweep(sweep, given, DATASET, "dice.mean", "max")
     record = read_sweep(sweep)
     assert (record["sweep"], record["status"], record["metric"], record["mode"]) == (
         "first", "running", "dice.mean", "max",
@@ -58,13 +59,13 @@ def test_what_is_recorded(sweep: Location, tmp_path: Path) -> None:
 
 
 def test_a_name_is_taken_once(sweep: Location, tmp_path: Path) -> None:
-    start_sweep(sweep, config(tmp_path), "dice.mean", "max")
+    start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     with pytest.raises(TrainingError, match=r"sweep .*first exists - choose another train.name, or continue it with"):
-        start_sweep(sweep, config(tmp_path), "dice.mean", "max")
+        start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     run = sweep.parent / "run"
     start_record(run, Config(), DATASET, 1)
     with pytest.raises(TrainingError, match=r"run .*run exists - choose another train.name$"):
-        start_sweep(run, config(tmp_path), "dice.mean", "max")
+        start_sweep(run, config(tmp_path), DATASET, "dice.mean", "max")
     assert not (run / SWEEP).exists()
 
 
@@ -79,22 +80,22 @@ def test_a_name_is_taken_once(sweep: Location, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_another_space_is_not_resumed(sweep: Location, tmp_path: Path, overrides: list[str], keys: str) -> None:
-    start_sweep(sweep, config(tmp_path), "dice.mean", "max")
+    start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     before = (sweep / SWEEP).read_text()
     with pytest.raises(TrainingError) as caught:
-        resume_sweep(sweep, config(tmp_path, *overrides))
+        resume_sweep(sweep, config(tmp_path, *overrides), DATASET, print)
     assert caught.value.message == f"sweep first was started with other settings: {keys}"
     assert (sweep / SWEEP).read_text() == before
 
 
 def test_budget_and_place_may_change(sweep: Location, tmp_path: Path) -> None:
-    start_sweep(sweep, config(tmp_path), "dice.mean", "max")
+    start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     note_sweep(sweep, 60.0, "failed", "no node left")
     further = config(
         tmp_path, "tune.trials=9", "tune.hours=2", "tune.at_once=3", "tune.keep=all", "resources.workers=2",
         "train.name=first", "storage.uri=/elsewhere",
     )  # fmt: skip
-    record = resume_sweep(sweep, further)
+    record = resume_sweep(sweep, further, DATASET, print)
     assert (record["seconds"], record["status"]) == (60.0, "running")
     assert read_sweep(sweep) == record | {"updated": read_sweep(sweep)["updated"]}
     assert "reason" not in record
@@ -103,7 +104,7 @@ def test_budget_and_place_may_change(sweep: Location, tmp_path: Path) -> None:
 
 def test_there_is_nothing_to_resume(sweep: Location, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="first is no sweep"):
-        resume_sweep(sweep, config(tmp_path))
+        resume_sweep(sweep, config(tmp_path), DATASET, print)
 
 
 @pytest.fixture
@@ -119,21 +120,45 @@ def test_a_sweep_is_run_by_one_process_at_a_time(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: other_driver.pid)
-        start_sweep(sweep, config(tmp_path), "dice.mean", "max")
+        start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     with pytest.raises(TrainingError, match=f"being run by process {other_driver.pid} of this machine - wait for it"):
-        resume_sweep(sweep, config(tmp_path))
-    # On another machine the same number says nothing.
-    with monkeypatch.context() as patch:
-        patch.setattr(socket, "gethostname", lambda: "another")
-        resume_sweep(sweep, config(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: other_driver.pid)
-        resume_sweep(sweep, config(tmp_path))
+        resume_sweep(sweep, config(tmp_path), DATASET, print)
     note_sweep(sweep, 1.0, "interrupted")
-    resume_sweep(sweep, config(tmp_path))
+    resume_sweep(sweep, config(tmp_path), DATASET, print)
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: other_driver.pid)
-        resume_sweep(sweep, config(tmp_path))
+        resume_sweep(sweep, config(tmp_path), DATASET, print)
     other_driver.kill()
     other_driver.wait()
-    assert resume_sweep(sweep, config(tmp_path))["driver"]["process"] == os.getpid()
+    assert resume_sweep(sweep, config(tmp_path), DATASET, print)["driver"]["process"] == os.getpid()
+
+
+def test_another_machine_waits_until_a_sweep_is_silent(
+    sweep: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("raycxr.runs.sweep_record.SILENT_SECONDS", 2.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another")
+        start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
+        later = threading.Timer(1.1, note_sweep, (sweep, 1.0))
+        later.start()
+    with pytest.raises(TrainingError, match="sweep first is being run on another - wait for it"):
+        resume_sweep(sweep, config(tmp_path), DATASET, told.append)
+    later.join()
+    assert len(told) == 1
+    assert "sweep first was being run on another at" in told[0]
+    # Nothing more was heard of it.
+    assert resume_sweep(sweep, config(tmp_path), DATASET, told.append)["driver"]["host"] == socket.gethostname()
+    # One that has ended is taken up at once.
+    note_sweep(sweep, 1.0, "interrupted")
+    told.clear()
+    resume_sweep(sweep, config(tmp_path), DATASET, told.append)
+    assert told == []
+
+
+def test_other_films_are_not_compared(sweep: Location, tmp_path: Path) -> None:
+    start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
+    with pytest.raises(TrainingError, match=r"begun on the data set .*, and /other holds def"):
+        resume_sweep(sweep, config(tmp_path), {**DATASET, "uri": "/other", "id": "def"}, print)
+    resume_sweep(sweep, config(tmp_path), {**DATASET, "uri": "/other"}, print)

@@ -49,7 +49,7 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
 
     changed = own.model_copy(update={"optimizer": own.optimizer.model_copy(update={"lr": 0.016, "weight_decay": 0.25})})
     described = {"candidate": 0, "member": None, "parameters": {"optimizer.lr": 0.016}}
-    take_over(run, donor, changed, described)
+    take_over(run, donor, changed, described, "first")
 
     assert list_checkpoints(run)[0] == before
     taken = read_snapshot(list_checkpoints(run)[-1])
@@ -63,7 +63,13 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
     record = read_record(run)
     assert Config.model_validate(record["config"]) == changed
     assert record["trial"] == described
-    assert record["exchanges"] == [{"epoch": 1, "from": "trial_001", "parameters": {"optimizer.lr": 0.016}}]
+    assert record["exchanges"] == [
+        {"number": "first", "epoch": 1, "from": "trial_001", "parameters": {"optimizer.lr": 0.016}}
+    ]
+    # A process that was lost since, and is replaced, does not make it again.
+    checkpoints = list_checkpoints(run)
+    take_over(run, donor, changed, described, "first")
+    assert (list_checkpoints(run), read_record(run)) == (checkpoints, record)
 
     # The weights of the donor are not what its best epoch is known for.
     splits = open_splits(changed)
@@ -95,6 +101,9 @@ def test_without_a_checkpoint_there_is_nothing_to_take(phantom_config: Path, tmp
     described = {"candidate": 0, "member": None, "parameters": {"optimizer.lr": 0.5}}
     for place in (run, donor):
         claim_run(config, place, 1, True, False, False, {**described, "parameters": {}})
-    take_over(run, donor, config, described)
+    changed = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": 0.5})})
+    take_over(run, donor, changed, described, "first")
     assert list_checkpoints(run) == []
-    assert read_record(run)["trial"]["parameters"] == {}
+    assert read_record(run)["trial"] == described
+    # It goes on with its new parameters all the same.
+    claim_run(changed, run, 1, True, False, True)

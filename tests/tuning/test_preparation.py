@@ -12,6 +12,7 @@ from raycxr.runs.sweep_record import note_sweep, start_sweep
 from raycxr.storage.location import Location
 from raycxr.tuning.preparation import SweepPlan, plan_sweep
 
+DATASET = {"uri": "/data", "id": "abc", "classes": ["lungs"], "splits": {"train": 3}}
 RATES = "tune.space={optimizer.lr: [0.1, 0.2]}"
 
 
@@ -96,9 +97,29 @@ def test_the_end_of_a_large_space_is_checked_too(phantom_config: Path) -> None:
     assert plan(phantom_config, f"tune.space={{train.epochs: [1, 5], {large}}}").epochs == 5
 
 
+def test_numbers_that_do_not_go_together_are_found(phantom_config: Path) -> None:
+    """Each is within its own bounds."""
+    shares = "augment.elastic_probability: {uniform: [0, 0.7]}, augment.grid_probability: {uniform: [0, 0.7]}"
+    error = refused(
+        phantom_config,
+        f"tune.space={{{shares}}}",
+        "augment.elastic=1",
+        "augment.elastic_probability=0.2",
+        "augment.grid_distortion=0.1",
+        "augment.grid_probability=0.2",
+    )
+    assert "combinations cannot be trained" in str(error)
+    assert "above 1" in str(error)
+
+
+def test_the_most_epochs_are_those_of_the_space(phantom_config: Path) -> None:
+    large = "optimizer.lr: {uniform: [0.1, 0.2]}, train.seed: {randint: [0, 999]}"
+    assert plan(phantom_config, f"tune.space={{train.epochs: {{randint: [1, 997]}}, {large}}}").epochs == 997
+
+
 def test_learning_from_a_sweep_that_searched_for_something_else(phantom_config: Path, tmp_path: Path) -> None:
     config = load_config(phantom_config, [RATES])
-    start_sweep(Location(tmp_path / "earlier"), config, "loss", "min")
+    start_sweep(Location(tmp_path / "earlier"), config, DATASET, "loss", "min")
     start = f"tune.start_from={tmp_path / 'earlier'}"
     error = refused(phantom_config, RATES, start)
     assert isinstance(error, ConfigurationError)
@@ -114,7 +135,7 @@ def test_which_sweep_is_resumed(phantom_config: Path, tmp_path: Path) -> None:
     runs = Location(tmp_path / "runs")
     config = load_config(phantom_config, [RATES])
     for name in ("tiny-1", "tiny-2", "other-1"):
-        start_sweep(runs / name, config, "dice.mean", "max")
+        start_sweep(runs / name, config, DATASET, "dice.mean", "max")
     (runs / "tiny-3" / "run.json").write_text("{}")
     note_sweep(runs / "tiny-2", 1.0, "finished")
     assert plan(phantom_config, RATES, storage, resume=True).sweep.name == "tiny-1"

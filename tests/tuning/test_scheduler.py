@@ -188,12 +188,15 @@ def population(space: Mapping[str, Any], **tune: Any) -> Any:
     [
         ({"model.name": ["unet", "fpn"]}, "cannot change model.name while a trial runs"),
         ({"train.batch_size": [4, 8]}, "cannot change train.batch_size while a trial runs"),
+        ({"optimizer.name": ["adamw", "sgd"]}, "cannot change optimizer.name while a trial runs"),
+        ({"schedule.name": ["cosine", "plateau"]}, "cannot change schedule.name while a trial runs"),
+        ({"optimizer": {"choice": [{"name": "adamw"}, {"name": "sgd"}]}}, "cannot change optimizer while a trial runs"),
         (
             {
-                "optimizer.name": ["sgd", "adam"],
-                "optimizer.momentum": {"uniform": [0.1, 0.9], "when": {"optimizer.name": "sgd"}},
+                "augment.noise": [0.0, 0.5],
+                "optimizer.lr": {"uniform": [0.1, 0.9], "when": {"augment.noise": 0.5}},
             },
-            "takes no condition, as of optimizer.momentum",
+            "takes no condition, as of optimizer.lr",
         ),
     ],
 )
