@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import S3Server
 
 from raycxr.runs.record import BEST, RECORD, read_record
 from raycxr.runs.sweep import read_sweep, read_trials
@@ -34,6 +36,29 @@ def tune(config: Path, storage: str, name: str, *overrides: str, status: int = 0
     )
     assert done.returncode == status, done.stderr
     return json.loads(done.stdout), done.stderr
+
+
+def begin(log: Path, arguments: list[str], **environment: str) -> subprocess.Popen[bytes]:
+    """Start a sweep in a process group of its own."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            arguments, stdout=file, stderr=file, start_new_session=True, env={**os.environ, **environment}
+        )
+
+
+def wait_for(process: subprocess.Popen[bytes], log: Path, come: Callable[[], bool]) -> None:
+    """Wait until a sweep that runs has come so far."""
+    until = time.monotonic() + 240
+    while not come():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+
+
+def epochs(trial: Path | Location) -> int:
+    """Epochs of a trial that are in storage."""
+    history = Location(str(trial)) / "history.jsonl"
+    return history.read_text().count("\n") if history.exists() else 0
 
 
 def test_a_grid_with_early_stopping(phantom_config: Path, tmp_path: Path) -> None:
@@ -85,18 +110,10 @@ def test_killed_and_resumed(phantom_config: Path, tmp_path: Path) -> None:
     """By SIGKILL in the second trial: nothing is trained twice, nothing is lost, and the result is the same."""
     overrides = (RATES, "tune.searcher=grid", "train.epochs=6", "tune.grace_epochs=2", "tune.reduction=2")
     whole, _ = tune(phantom_config, str(tmp_path), "whole", *overrides)
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            command(phantom_config, str(tmp_path), "cut", *overrides), stderr=log, stdout=log, start_new_session=True
-        )
-        second = tmp_path / "cut" / "trial_001" / "history.jsonl"
-        until = time.monotonic() + 240
-        while not (second.exists() and second.read_text().count("\n") >= 1):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = begin(tmp_path / "log", command(phantom_config, str(tmp_path), "cut", *overrides))
+    wait_for(process, tmp_path / "log", lambda: epochs(tmp_path / "cut" / "trial_001") >= 1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert read_sweep(Location(tmp_path / "cut"))["status"] == "running"
     # Another space is refused, and so is the same name anew.
     error, _ = tune(phantom_config, str(tmp_path), "cut", "tune.space={optimizer.lr: [0.5]}", "--resume", status=1)
@@ -124,21 +141,23 @@ def test_a_trial_that_fails_does_not_end_the_sweep(phantom_config: Path, tmp_pat
     assert read_sweep(Location(document["sweep"]))["status"] == "finished"
 
 
+def test_a_sweep_without_a_winner_has_failed(phantom_config: Path, tmp_path: Path) -> None:
+    space = "tune.space={optimizer.lr: [1.0e+30, 1.0e+29]}"
+    error, log = tune(phantom_config, str(tmp_path), "lost", space, "tune.searcher=grid", status=1)
+    assert "sweep lost has no candidate with a value: 2 of 2 trials failed, the first:" in error["error"]["message"]
+    assert [trial.status for trial in read_trials(Location(tmp_path / "lost"))] == ["failed", "failed"]
+    assert "Traceback" not in log
+
+
 def test_a_lost_process_is_replaced(phantom_config: Path, tmp_path: Path) -> None:
-    """The process of a trial is killed: the trial goes on from its checkpoint. Killed too often, it has failed."""
+    """The process of a trial is killed: the trial goes on from its checkpoint."""
     overrides = ("tune.space={optimizer.lr: [0.01]}", "train.epochs=30", "tune.scheduler=none", "tune.trials=1")
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command(phantom_config, str(tmp_path), "lost", *overrides), stderr=log, stdout=log)
-        history = tmp_path / "lost" / "trial_000" / "history.jsonl"
-        until = time.monotonic() + 240
-        while not (history.exists() and history.read_text().count("\n") >= 2):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        # Ray names a process after what it does, and while that is nothing after its class.
-        processes = "ray::(ResourceTrainable|TrialActor)"
-        subprocess.run(["pkill", "-9", "-P", str(raylet_of(process.pid)), "-f", processes], check=True)
-        assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
+    process = begin(tmp_path / "log", command(phantom_config, str(tmp_path), "lost", *overrides))
+    wait_for(process, tmp_path / "log", lambda: epochs(tmp_path / "lost" / "trial_000") >= 2)
+    # Ray names a process after what it does, and while that is nothing after its class.
+    processes = "ray::(ResourceTrainable|TrialActor)"
+    subprocess.run(["pkill", "-9", "-P", str(raylet_of(process.pid)), "-f", processes], check=True)
+    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
     [trial] = read_trials(Location(tmp_path / "lost"))
     assert trial.status == "finished"
     assert [entry["epoch"] for entry in trial.history] == list(range(1, 31))
@@ -197,25 +216,23 @@ def test_population_based_training_exchanges_weights(phantom_config: Path, tmp_p
 
 def test_a_spent_budget_ends_the_sweep_and_more_of_it_goes_on(phantom_config: Path, tmp_path: Path) -> None:
     overrides = (RATES, "tune.searcher=grid", "tune.scheduler=none", "train.epochs=4")
-    document, _ = tune(phantom_config, str(tmp_path), "budget", *overrides, "tune.hours=0.0001")
-    assert "tune.hours" in read_sweep(Location(document["sweep"]))["reason"]
-    assert len(document["trials"]) < 4
+    # Before any candidate has a value there is no winner, and that is no success.
+    error, _ = tune(phantom_config, str(tmp_path), "budget", *overrides, "tune.hours=1e-9", status=1)
+    assert "no candidate with a value: tune.hours = 1e-09 was spent" in error["error"]["message"]
+    sweep = Location(tmp_path / "budget")
+    assert read_sweep(sweep)["reason"] == "tune.hours = 1e-09 was spent"
+    assert len(read_trials(sweep)) < 4
     document, _ = tune(phantom_config, str(tmp_path), "budget", *overrides, "tune.hours=1", "--resume")
     assert [trial["status"] for trial in document["trials"]] == ["finished"] * 4
+    assert document["status"] == "finished"
 
 
 def test_ctrl_c(phantom_config: Path, tmp_path: Path) -> None:
     overrides = ("tune.space={optimizer.lr: [0.01]}", "train.epochs=200", "tune.scheduler=none", "tune.trials=1")
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command(phantom_config, str(tmp_path), "long", *overrides), stderr=log, stdout=log)
-        history = tmp_path / "long" / "trial_000" / "history.jsonl"
-        until = time.monotonic() + 240
-        while not history.exists():
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) != 0
+    process = begin(tmp_path / "log", command(phantom_config, str(tmp_path), "long", *overrides))
+    wait_for(process, tmp_path / "log", lambda: epochs(tmp_path / "long" / "trial_000") >= 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) != 0
     told = (tmp_path / "log").read_text()
     assert "sweep long was interrupted" in told
     assert "--resume" in told
@@ -233,6 +250,53 @@ def test_an_earlier_sweep_is_learned_from(phantom_config: Path, tmp_path: Path) 
     assert second["trials"][0]["parameters"] == first["best"]["parameters"]
 
 
+def test_a_lost_node(phantom_config: Path, tmp_path: Path) -> None:
+    """Of two nodes with a trial each one dies: its trial goes on upon the other, and nothing is lost."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        overrides = ("tune.space={optimizer.lr: [0.01, 0.003]}", "tune.searcher=grid", "tune.scheduler=none",
+                     "train.epochs=60", "resources.cpus_per_worker=1")  # fmt: skip
+        process = begin(
+            tmp_path / "log", command(phantom_config, str(tmp_path), "node", *overrides), RAY_ADDRESS=cluster.address
+        )
+        trials = [tmp_path / "node" / f"trial_{number:03d}" for number in range(2)]
+        wait_for(process, tmp_path / "log", lambda: all(epochs(trial) >= 2 for trial in trials))
+        cluster.remove_node(second, allow_graceful=False)
+        assert process.wait(timeout=400) == 0, (tmp_path / "log").read_text()
+    finally:
+        cluster.shutdown()
+    for trial in read_trials(Location(tmp_path / "node")):
+        assert trial.status == "finished"
+        assert [entry["epoch"] for entry in trial.history] == list(range(1, 61))
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_cluster_that_shrinks_to_nothing(phantom_config: Path, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        only = cluster.add_node(num_cpus=1)
+        overrides = ("tune.space={optimizer.lr: [0.01]}", "tune.trials=1", "train.epochs=300", "tune.scheduler=none",
+                     "resources.cpus_per_worker=1", "tune.wait_minutes=0.2")  # fmt: skip
+        arguments = command(phantom_config, str(tmp_path), "shrunk", *overrides)
+        process = begin(tmp_path / "log", arguments, RAY_ADDRESS=cluster.address)
+        wait_for(process, tmp_path / "log", lambda: epochs(tmp_path / "shrunk" / "trial_000") >= 2)
+        cluster.remove_node(only, allow_graceful=False)
+        assert process.wait(timeout=300) == 1
+    finally:
+        cluster.shutdown()
+    told = (tmp_path / "log").read_text()
+    assert "waiting up to 0.2 minutes for nodes" in told
+    assert "add nodes, and continue with --resume" in told
+    assert "Traceback" not in told
+    assert read_sweep(Location(tmp_path / "shrunk"))["status"] == "interrupted"
+    assert read_record(Location(tmp_path / "shrunk" / "trial_000"))["status"] == "interrupted"
+
+
 def test_more_than_the_cluster_has(phantom_config: Path, tmp_path: Path) -> None:
     error, _ = tune(phantom_config, str(tmp_path), "large", RATES, "resources.gpus_per_worker=2", status=1)
     assert "2 GPUs" in error["error"]["message"]
@@ -248,3 +312,21 @@ def test_a_sweep_in_a_bucket(phantom_config: Path, s3_folder: str, tmp_path: Pat
     )
     assert json.loads(done.stdout)["run"] == document["best"]["run"]
     assert (tmp_path / "bundle" / "model.safetensors").exists()
+
+
+def test_a_bucket_that_is_away_for_a_while(
+    phantom_config: Path, s3_server: S3Server, s3_folder: str, tmp_path: Path
+) -> None:
+    overrides = ("tune.space={optimizer.lr: [0.01, 0.003]}", "tune.searcher=grid", "tune.scheduler=none",
+                 "train.epochs=12")  # fmt: skip
+    process = begin(tmp_path / "log", command(phantom_config, s3_folder, "outage", *overrides))
+    sweep = Location(s3_folder) / "outage"
+    wait_for(process, tmp_path / "log", lambda: epochs(sweep / "trial_000") >= 1)
+    s3_server.stop("proxy")
+    time.sleep(20)
+    s3_server.start("proxy")
+    assert process.wait(timeout=300) == 0, (tmp_path / "log").read_text()
+    assert [trial.status for trial in read_trials(sweep)] == ["finished", "finished"]
+    for trial in read_trials(sweep):
+        assert [entry["epoch"] for entry in trial.history] == list(range(1, 13))
+    assert "Traceback" not in (tmp_path / "log").read_text()
