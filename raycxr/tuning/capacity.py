@@ -89,7 +89,7 @@ def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> 
         raise TrainingError(f"a trial asks for {share}, {_largest(nodes)}", remedy)
     from ray.autoscaler.sdk import request_resources
 
-    tell(f"a trial asks for {share}, {_largest(nodes)}: waiting up to {config.tune.wait_minutes:g} minutes for nodes")
+    tell(f"a trial asks for {share}, {_largest(nodes)}: waiting up to {config.tune.wait_minutes:g} min for nodes")
     request_resources(bundles=[share.bundle] * share.workers)
     until = time.monotonic() + 60 * config.tune.wait_minutes
     while fits == 0 and time.monotonic() < until:
@@ -99,7 +99,7 @@ def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> 
     request_resources(bundles=[])
     if fits == 0:
         raise TrainingError(
-            f"a trial asks for {share}, and after {config.tune.wait_minutes:g} minutes {_largest(nodes)}", remedy
+            f"a trial asks for {share}, and after {config.tune.wait_minutes:g} min {_largest(nodes)}", remedy
         )
     return fits
 
@@ -138,12 +138,12 @@ class Room:
             self.lacking = 0.0
             return
         if self.lacking == 0:
-            minutes = f"{self.minutes:g} minutes"
-            self.tell(f"a trial asks for {self.share}, {_largest(nodes)}: waiting up to {minutes} for nodes")
+            lack = f"a trial asks for {self.share}, {_largest(nodes)}"
+            self.tell(f"{lack}: waiting up to {self.minutes:g} min for nodes")
         self.lacking += passed
         if self.lacking > 60 * self.minutes:
             raise InterruptionError(
-                f"a trial asks for {self.share}, and for {self.minutes:g} minutes {_largest(nodes)}",
+                f"a trial asks for {self.share}, and for {self.minutes:g} min {_largest(nodes)}",
                 "add nodes, and continue with --resume",
             )
 
@@ -153,6 +153,6 @@ def _largest(nodes: list[dict[str, Any]]) -> str:
     cpus = [node.get("CPU", 0) for node in nodes]
     gpus = [node.get("GPU", 0) for node in nodes]
     return (
-        f"the cluster has {count(len(nodes), 'node')} with {sum(cpus):g} CPUs and {sum(gpus):g} GPUs, "
+        f"the cluster has {count(len(nodes), 'node')} with {count(int(sum(cpus)), 'CPU')} and {count(int(sum(gpus)), 'GPU')}, "
         f"at most {max(cpus, default=0):g} and {max(gpus, default=0):g} on one"
     )

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from raycxr.config.sections import Config
-from raycxr.errors import InterruptionError, RaycxrError, TrainingError, first_line
+from raycxr.errors import InterruptionError, RaycxrError, StorageError, TrainingError, first_line
 from raycxr.number_text import count, duration
 from raycxr.runs.metric import Mode
 from raycxr.runs.sweep import Candidate, Trial, ranked, read_trials
@@ -140,7 +140,10 @@ def _run(
     )
     curves = {trial.location.name: trial.curve(metric) for trial in trials if trial.member == members[0]}
     _search(plan, share, queue, board, budget, keeper, FirstMembersScheduler(judge, curves))
-    keeper.tidy(set())
+    try:
+        keeper.tidy(set())
+    except StorageError as error:  # everything is trained
+        tell(f"the weights of some losers are still there: {error.message}")
     return budget.spent() if board.count("interrupted") + queue.left > 0 else None
 
 

@@ -109,6 +109,19 @@ def test_a_candidate_that_is_not_complete_does_not_win(place: Location, make_run
         assert chosen(place).best.run.location.name == "early0"
 
 
+def test_a_condition_on_the_status_lets_no_spared_candidate_win(place: Location, make_run: MakeRun) -> None:
+    make_sweep(place)
+    for fold, value in enumerate((0.8, 0.7)):
+        make_run(place, f"whole_{fold}", value, status="finished", trial=trial_of(0, f"fold {fold}"))
+    make_run(place, "spared", 0.79, status="stopped", trial=trial_of(1, "fold 0"))
+    assert chosen(place, "status!=failed").best.run.location.name == "whole_0"
+    make_run(place, "running", 0.95, status="running", trial=trial_of(2, "fold 0"))
+    make_run(place, "running_too", 0.95, status="running", trial=trial_of(2, "fold 1"))
+    assert chosen(place, "status!=failed").best.run.location.name == "running"
+    assert chosen(place).best.run.location.name == "whole_0"
+    assert chosen(place, "status=stopped").best.run.location.name == "spared"
+
+
 def test_a_run_that_is_still_running_is_not_chosen_unasked(place: Location, make_run: MakeRun) -> None:
     make_run(place, "done", 0.8)
     make_run(place, "going", 0.9, status="running")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raycxr.config.sections import Config
-from raycxr.tuning.capacity import MOST_CPUS, Share, share_of
+from raycxr.errors import InterruptionError
+from raycxr.tuning import capacity
+from raycxr.tuning.capacity import MOST_CPUS, Room, Share, share_of
 
 Nodes = list[dict[str, float]]
 
@@ -89,3 +93,32 @@ def test_a_share_in_words() -> None:
     assert str(Share(2, 4, 0.5)) == "2 workers of 4 CPUs and 0.5 GPUs"
     assert Share(1, 4, 0).bundle == {"CPU": 4}
     assert Share(1, 4, 0.5).bundle == {"CPU": 4, "GPU": 0.5}
+
+
+def test_a_cluster_that_shrinks_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    clock, nodes = [0.0], [{"CPU": 2.0}]
+    monkeypatch.setattr(capacity, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    room = Room(Share(1, 2, 0), 1, told.append)
+
+    def pass_by(seconds: int) -> None:
+        for _ in range(seconds):
+            clock[0] += 1
+            room.check()
+
+    pass_by(100)
+    nodes[0] = {"CPU": 1.0}
+    pass_by(50)
+    assert told == [
+        "a trial asks for 2 CPUs, the cluster has 1 node with 1 CPU and 0 GPUs, at most 1 and 0 on one: waiting up to "
+        "1 min for nodes"
+    ]
+    # Those that come back in time begin the waiting anew.
+    nodes[0] = {"CPU": 2.0}
+    pass_by(100)
+    nodes[0] = {}
+    pass_by(50)
+    assert len(told) == 2
+    with pytest.raises(InterruptionError, match=r"for 1 min the cluster has 1 node .* continue with --resume"):
+        pass_by(30)

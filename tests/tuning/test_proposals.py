@@ -118,6 +118,13 @@ def test_a_grid_begins_with_points_and_varies_the_last_key_fastest() -> None:
     assert rest == [{"a": 0, "b": "x"}, {"a": 0, "b": "y"}, {"a": 1, "b": "y"}]
 
 
+def test_a_point_of_a_grid_may_name_what_does_not_apply() -> None:
+    space = Space({key: CONDITIONAL.parameters[key] for key in ("model.name", "model.encoder", "loss")})
+    proposals = build(space, searcher="grid")
+    point = {"model.name": "classic_unet", "model.encoder": "resnet34", "loss": {"dice": 1.0}}
+    assert proposals.propose(0, point) == {"model.name": "classic_unet", "loss": {"dice": 1.0}}
+
+
 def test_points_are_kept_and_the_rest_is_drawn() -> None:
     for searcher in ("random", "tpe"):
         proposals = build(CONDITIONAL, searcher=searcher)

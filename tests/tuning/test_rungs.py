@@ -208,3 +208,23 @@ def test_the_other_seeds_follow_one_that_was_trained_in_full() -> None:
     assert (second.name, second.until) == ("trial_001_seed_1", None)
     queue.ended(second, Outcome(0.2, False, (0.2,) * 4))
     assert (queue.next(), queue.left) == (None, 0)
+
+
+def test_one_without_weights_does_not_go_on() -> None:
+    """More trials are asked for than at first, when the weights of those that rested were taken away."""
+    records = [
+        Trial(
+            Location("/sweep") / f"trial_{number:03d}", number, None, {"optimizer.lr": 0.5}, "stopped", None, 4,
+            [{"validation": {"dice": {"mean": value}}, "seconds": 1.0}],
+        )
+        for number, value in enumerate((0.3, 0.7, 0.5))
+    ]  # fmt: skip
+
+    def first(bare: set[str]) -> Order | None:
+        rungs = Rungs([1], 4, 3, 4, "max")
+        return TrialQueue(RandomProposals(SPACE, [{}], 4, 0), [], (None,), records, METRIC, "max", rungs, bare).next()
+
+    best, fresh = first(set()), first({"trial_001"})
+    assert best is not None
+    assert fresh is not None
+    assert (best.name, fresh.name) == ("trial_001", "trial_003")

@@ -290,7 +290,7 @@ def test_a_cluster_that_shrinks_to_nothing(phantom_config: Path, tmp_path: Path)
     finally:
         cluster.shutdown()
     told = (tmp_path / "log").read_text()
-    assert "waiting up to 0.2 minutes for nodes" in told
+    assert "waiting up to 0.2 min for nodes" in told
     assert "add nodes, and continue with --resume" in told
     assert "Traceback" not in told
     assert read_sweep(Location(tmp_path / "shrunk"))["status"] == "interrupted"
