@@ -152,7 +152,8 @@ def _largest(nodes: list[dict[str, Any]]) -> str:
     """What the cluster has, and its largest nodes."""
     cpus = [node.get("CPU", 0) for node in nodes]
     gpus = [node.get("GPU", 0) for node in nodes]
+    both = f"{count(int(sum(cpus)), 'CPU')} and {count(int(sum(gpus)), 'GPU')}"
     return (
-        f"the cluster has {count(len(nodes), 'node')} with {count(int(sum(cpus)), 'CPU')} and {count(int(sum(gpus)), 'GPU')}, "
+        f"the cluster has {count(len(nodes), 'node')} with {both}, "
         f"at most {max(cpus, default=0):g} and {max(gpus, default=0):g} on one"
     )
