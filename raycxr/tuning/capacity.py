@@ -72,8 +72,8 @@ def share_of(config: Config, nodes: list[dict[str, float]]) -> Share:
     return next((share for share in shares if share.fits(nodes) >= max(1, at_once)), least)
 
 
-def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> int:
-    """Trials that fit at once, after waiting for a cluster that is still growing.
+def wait_for_room(config: Config, tell: Callable[[str], None]) -> tuple[Share, int]:
+    """What a trial's worker occupies, and how many trials fit at once, after waiting for a cluster that still grows.
 
     Raises
     ------
@@ -81,27 +81,27 @@ def wait_for_room(share: Share, config: Config, tell: Callable[[str], None]) -> 
         No node has as many GPUs as a worker asks for, or the cluster stays too small.
     """
     nodes = alive_nodes()
-    fits = share.fits(nodes)
-    if fits > 0:
-        return fits
+    share = share_of(config, nodes)
+    if share.fits(nodes) > 0:
+        return share, share.fits(nodes)
     remedy = "lower resources.workers, .cpus_per_worker or .gpus_per_worker, or add nodes"
     if config.resources.address is None and "RAY_ADDRESS" not in os.environ:
         raise TrainingError(f"a trial asks for {share}, {_largest(nodes)}", remedy)
     from ray.autoscaler.sdk import request_resources
 
-    tell(f"a trial asks for {share}, {_largest(nodes)}: waiting up to {config.tune.wait_minutes:g} min for nodes")
+    minutes = config.tune.wait_minutes
+    tell(f"a trial asks for {share}, {_largest(nodes)}: waiting up to {minutes:g} min for nodes")
     request_resources(bundles=[share.bundle] * share.workers)
-    until = time.monotonic() + 60 * config.tune.wait_minutes
-    while fits == 0 and time.monotonic() < until:
+    until = time.monotonic() + 60 * minutes
+    while share.fits(nodes) == 0 and time.monotonic() < until:
         time.sleep(1)
         nodes = alive_nodes()
-        fits = share.fits(nodes)
     request_resources(bundles=[])
-    if fits == 0:
-        raise TrainingError(
-            f"a trial asks for {share}, and after {config.tune.wait_minutes:g} min {_largest(nodes)}", remedy
-        )
-    return fits
+    if share.fits(nodes) == 0:
+        raise TrainingError(f"a trial asks for {share}, and after {minutes:g} min {_largest(nodes)}", remedy)
+    # Those that have come may leave more for each.
+    share = share_of(config, nodes)
+    return share, share.fits(nodes)
 
 
 class Room:

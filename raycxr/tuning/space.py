@@ -88,6 +88,8 @@ def build_space(section: TuneSection, base: Config) -> Space:
         for leaf in sorted(leaves):
             if any(leaf == fixed or leaf.startswith(f"{fixed}.") for fixed in FIXED):
                 raise ConfigurationError(f"tune.space: {leaf} cannot be varied", "vary what a trial learns from")
+        for value in parameter.values or []:
+            _check_paths(key, value)
         if section.seeds > 1 and "train.seed" in leaves:
             raise ConfigurationError("tune.seeds and tune.space both set train.seed", "leave one of them out")
         if section.searcher == "grid" and parameter.kind in ("uniform", "loguniform"):
@@ -224,6 +226,17 @@ def _check_value(base: Config, parameters: Parameters) -> None:
     except ConfigurationError as error:
         message = error.message.removeprefix("tune.space: ")
         raise ConfigurationError(f"tune.space: {message}", error.remedy) from None
+
+
+def _check_paths(key: str, value: Any) -> None:
+    """Refuse a path that only a process in this folder finds."""
+    for leaf, text in _leaves(key, value):
+        names_a_file = leaf == "train.start_from" or (leaf == "model.encoder_weights" and "/" in str(text))
+        if names_a_file and isinstance(text, str) and not text.startswith(("/", "s3://")):
+            raise ConfigurationError(
+                f"tune.space: {leaf} = {text!r} is a relative path, and trials run in other folders",
+                "give the whole path, or s3://",
+            )
 
 
 def _check_point(point: Mapping[str, Any], space: Space) -> None:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ray import tune
@@ -22,7 +22,7 @@ from raycxr.runs.sweep_record import note_sweep, resume_sweep, start_sweep
 from raycxr.storage.check import check_writable
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board
-from raycxr.tuning.capacity import Room, Share, alive_nodes, share_of, wait_for_room
+from raycxr.tuning.capacity import Room, Share, alive_nodes, wait_for_room
 from raycxr.tuning.display import SweepDisplay
 from raycxr.tuning.keeper import Keeper, bare_trials
 from raycxr.tuning.preparation import SweepPlan, plan_sweep
@@ -77,8 +77,7 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     # Before the sweep is claimed: it may refuse the space.
     judge = build_scheduler(base.tune, plan.space, plan.mode)
     check_writable(sweep.parent)
-    share = share_of(base, alive_nodes())
-    fits = wait_for_room(share, config, tell)
+    share, fits = wait_for_room(base, tell)
     earlier = _open(plan, config, resume, tell)
     board = Board(plan.metric, plan.mode, len(member_names(base)))
     budget = Budget(config, board, earlier)
@@ -166,7 +165,8 @@ def _learn(plan: SweepPlan, proposals: Proposals, tell: Callable[[str], None]) -
     trials = read_trials(place)
     found = ranked(trials, metric, mode)
     for candidate in found:
-        proposals.tell(None, candidate.parameters, outcome_of(candidate.trials[0], metric, mode))
+        first = outcome_of(candidate.trials[0], metric, mode)
+        proposals.tell(None, candidate.parameters, replace(first, value=candidate.value(metric, mode)))
     if not found:
         tell(f"{place} has no trial with a value: nothing to learn")
         return points

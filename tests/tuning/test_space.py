@@ -149,6 +149,8 @@ def test_options_of_another_network_fall_back() -> None:
         ({"loss.dice": [1, -1]}, ["loss.dice = -1"]),
         ({"train.batch_size": {"randint": [0, 8]}}, ["train.batch_size = 0"]),
         ({"model": [{"nam": "unet"}]}, ["model.nam", "'name'"]),
+        ({"train.start_from": [None, "runs/a"]}, ["train.start_from = 'runs/a' is a relative path"]),
+        ({"model": [{"encoder_weights": "a/b.pt"}]}, ["model.encoder_weights = 'a/b.pt' is a relative path"]),
         ({"dataset.uri": ["a", "b"]}, ["dataset.uri cannot be varied"]),
         ({"train": [{"epochs": 3, "name": "x"}]}, ["train.name cannot be varied"]),
         ({"resources": [{"workers": 2}]}, ["resources.workers cannot be varied"]),
