@@ -29,7 +29,7 @@ def run_table(entries: Sequence[RunEntry], place: Location, metric: str) -> str:
             "epochs": str(entry.epochs),
             "best": _best_epoch(entry),
             metric: _value(entry, metric),
-            **(_parameters(entries, entry) or {"model": entry.model}),
+            **(_parameters(entries, entry, ("run", "status", *_RIGHT, metric)) or {"model": entry.model}),
         }
         for entry in entries
     ]
@@ -61,8 +61,11 @@ def _value(entry: RunEntry, metric: str) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _parameters(entries: Sequence[RunEntry], entry: RunEntry) -> dict[str, str]:
-    """Columns of a trial, where all that are shown are trials: which of its candidate it is, and its parameters."""
+def _parameters(entries: Sequence[RunEntry], entry: RunEntry, taken: Sequence[str]) -> dict[str, str]:
+    """Columns of a trial, where all that are shown are trials: which of its candidate it is, and its parameters.
+
+    Titles that are `taken` are those of other columns.
+    """
     trials = [one.trial for one in entries if one.trial is not None]
     if len(trials) < len(entries) or entry.trial is None:
         return {}
@@ -70,9 +73,11 @@ def _parameters(entries: Sequence[RunEntry], entry: RunEntry) -> dict[str, str]:
     if any(trial["member"] is not None for trial in trials):
         columns = {"candidate": str(entry.trial["candidate"]), "member": entry.trial["member"] or "-"}
     keys = list(dict.fromkeys(key for trial in trials for key in trial["parameters"]))
-    names = Counter(short(key) for key in keys)
+    # Beside the metric `loss`, the parameter has another title.
+    names = Counter([*map(short, keys), *taken])
     for key in keys:
         given = key in entry.trial["parameters"]
         shown = parameter_text(entry.trial["parameters"][key]) if given else "-"
-        columns[short(key) if names[short(key)] == 1 else key] = shown
+        title = short(key) if names[short(key)] == 1 else key
+        columns[f"{title} (searched)" if title in taken else title] = shown
     return columns

@@ -40,6 +40,15 @@ class ParameterSection(Section):
             raise ValueError(f"{twice[0]!r} is named twice")
         return numbers
 
+    @field_validator("uniform", "loguniform", "randint", mode="before")
+    @classmethod
+    def _two_bounds(cls, bounds: Any) -> Any:
+        if bounds is None:
+            return None
+        if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+            raise ValueError(f"{bounds!r} is not two bounds, such as [1e-4, 1e-2]")
+        return [_number(bound) for bound in bounds]
+
     @field_validator("when", mode="before")
     @classmethod
     def _numbers_of_conditions(cls, when: Any) -> Any:

@@ -74,7 +74,7 @@ def parse_condition(text: str) -> Condition:
         value = float(value)
     if comparison in _ORDERS and not _is_number(value):
         raise ConfigurationError(
-            f"condition {text!r}: {written!r} is not a number", f"compare with = or !=, not {comparison}"
+            f"condition {text!r}: {written!r} is not a number", f"name one behind {comparison}, or compare with = or !="
         )
     if key == STATUS:
         check_status(written)

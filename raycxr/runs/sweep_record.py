@@ -27,6 +27,8 @@ RESUMABLE = ("storage", "resources", "tracking", "evaluate", "ingest", "dataset.
 
 # How long a sweep is silent, in seconds, before another machine may take it up; it writes once a minute.
 SILENT_SECONDS = 150.0
+# How long after its claim a sweep sees whether another one has made it too; between looking and claiming lies less.
+CLAIM_SECONDS = 1.0
 
 
 def start_sweep(sweep: Location, config: Config, dataset: Mapping[str, Any], metric: str, mode: Mode) -> None:
@@ -63,6 +65,13 @@ def start_sweep(sweep: Location, config: Config, dataset: Mapping[str, Any], met
         "config": config.model_dump(mode="json"),
     }
     _write(sweep, record)
+    # Object storage has no claim that only one can make: of two at the same moment the later one's word stands.
+    time.sleep(0 if sweep.is_local else CLAIM_SECONDS)
+    driver = read_sweep(sweep)["driver"]
+    if driver != record["driver"]:
+        raise TrainingError(
+            f"sweep {sweep} was begun at the same moment on {driver['host']}", "choose another train.name"
+        )
 
 
 def resume_sweep(

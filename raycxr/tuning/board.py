@@ -16,8 +16,8 @@ from raycxr.tuning.space import Parameters
 class Row:
     """One trial.
 
-    `epochs` are those of its whole training, `until` those after which it rests. `status` is as in its record, or
-    `waiting` before its process has taken it up.
+    `epochs` are those of its whole training, `until` those after which it rests; `value` is the best so far, `latest`
+    that of the last epoch. `status` is as in its record, or `waiting` before its process has taken it up.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Row:
     status: str = "waiting"
     epoch: int = 0
     value: float | None = None
+    latest: float | None = None
     seconds: list[float] = field(default_factory=list)
     reason: str | None = None
 
@@ -59,7 +60,7 @@ class Board:
             row = Row(
                 trial.location.name, trial.candidate, trial.member, trial.parameters, trial.epochs_planned,
                 trial.epochs_planned, trial.status if trial.status in ENDED else "interrupted",
-                trial.epochs, trial.value(self.metric, self.mode),
+                trial.epochs, trial.value(self.metric, self.mode), None,
                 [float(entry["seconds"]) for entry in trial.history], trial.reason,
             )  # fmt: skip
             self.rows[row.name] = row

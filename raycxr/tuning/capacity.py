@@ -45,7 +45,9 @@ class Share:
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus > 0 else {})
 
     def __str__(self) -> str:
-        each = f"{count(self.cpus, 'CPU')}" + (f" and {self.gpus:g} GPUs" if self.gpus > 0 else "")
+        each = f"{count(self.cpus, 'CPU')}" + (
+            f" and {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}" if self.gpus > 0 else ""
+        )
         return each if self.workers == 1 else f"{self.workers} workers of {each}"
 
 

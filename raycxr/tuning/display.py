@@ -80,7 +80,7 @@ class SweepDisplay:
     def epoch(self, row: Row) -> None:
         """An epoch has ended: a line where there is no table to see it in."""
         if self.live is None:
-            self.tell(f"{row.name}  epoch {row.epoch}/{row.epochs}  {self._value(row)}{self._time_left()}")
+            self.tell(f"{row.name}  epoch {row.epoch}/{row.epochs}  {self._named(row.latest)}{self._time_left()}")
 
     def begin(self, row: Row) -> None:
         """A trial has begun, or goes on."""
@@ -89,9 +89,10 @@ class SweepDisplay:
             self.tell(f"{row.name}  {self.parameters(row)}{going_on}")
 
     def end(self, row: Row) -> None:
-        """A trial has ended."""
+        """A trial has ended, or rests."""
         reason = f": {row.reason}" if row.reason else ""
-        self.tell(f"{row.name}  {row.status} after {count(row.epoch, 'epoch')}  {self._value(row)}{reason}")
+        status = "rests" if row.status == "stopped" and row.until < row.epochs else row.status
+        self.tell(f"{row.name}  {status} after {count(row.epoch, 'epoch')}, best {self._named(row.value)}{reason}")
 
     def parameters(self, row: Row) -> str:
         """Parameters of a trial in one line."""
@@ -135,8 +136,8 @@ class SweepDisplay:
         shown = [*at_work[:MOST_ROWS], *others[: max(0, MOST_ROWS - len(at_work))]]
         return [row for row in by_value if row in shown]
 
-    def _value(self, row: Row) -> str:
-        return f"{self.board.metric} {'-' if row.value is None else f'{row.value:.4f}'}"
+    def _named(self, value: float | None) -> str:
+        return f"{self.board.metric} {'-' if value is None else f'{value:.4f}'}"
 
     def _time_left(self) -> str:
         seconds = self.seconds_left()

@@ -40,6 +40,8 @@ class Keeper:
         # A candidate that leads while it is trained may still fail: the best one of which nothing more comes stays.
         whole = [rows for _, rows in self.board.ranked() if all(row.status in ENDED for row in rows)]
         winners = {row.name for rows in whole[:1] for row in rows}
+        # One that goes on writes weights again.
+        self.bare -= {row.name for row in self.board.all if row.status not in ENDED}
         for row in self.board.all:
             if row.status in ENDED and row.name not in winners | leave | self.bare and self._is_decided(row.candidate):
                 take_weights(self.sweep / row.name)

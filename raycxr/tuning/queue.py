@@ -128,7 +128,8 @@ class TrialQueue:
     ) -> None:
         self.proposals, self.points, self.members, self.rungs = proposals, points, members, rungs
         self.waiting: deque[Order] = deque()
-        self.given: set[str] = set()
+        # Candidates of the trials that were given and have not ended, by the names of these.
+        self.given: dict[str, int] = {}
         self.begun: dict[int, _Candidate] = {}
         for candidate in candidates(list(trials)):
             self._take_up(candidate.number, candidate.parameters, candidate.trials, metric, mode, bare)
@@ -151,12 +152,12 @@ class TrialQueue:
         """Next trial; None where nothing waits, which may change while others are trained."""
         order = self.waiting.popleft() if self.waiting else self._promoted() or self._begun()
         if order is not None:
-            self.given.add(order.name)
+            self.given[order.name] = order.candidate
         return order
 
     def ended(self, order: Order, outcome: Outcome) -> None:
         """Enter how a trial ended, or that it rests."""
-        self.given.discard(order.name)
+        self.given.pop(order.name, None)
         candidate = self.begun[order.candidate]
         candidate.outcomes[order.member] = outcome
         if order.member == 0:
@@ -173,7 +174,9 @@ class TrialQueue:
             self.proposals.tell(order.candidate, candidate.parameters, decided)
 
     def may_go_on(self, candidate: int) -> bool:
-        """Whether a candidate that rests may still be trained further."""
+        """Whether a candidate that rests may still be trained further, or was chosen and waits for its process."""
+        if candidate in self.given.values():
+            return True
         return self.rungs is not None and (self.left > 0 or bool(self.given)) and self.rungs.may_go_on(candidate)
 
     @property

@@ -121,7 +121,7 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         if "ends_sweep" in result:
             raise TrainingError(result["ends_sweep"], "set storage.uri to s3:// or to a folder that all nodes share")
         row = self._row(trial)
-        row.epoch, row.value = result["epoch"], result.get("value")
+        row.epoch, row.value, row.latest = result["epoch"], result.get("value"), result.get("latest")
         row.parameters = dict(trial.config["parameters"])
         if "ended" in result:
             row.status, row.reason = result["ended"], result["reason"]

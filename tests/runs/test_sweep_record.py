@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -162,3 +163,18 @@ def test_other_films_are_not_compared(sweep: Location, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"begun on the data set .*, and /other holds def"):
         resume_sweep(sweep, config(tmp_path), {**DATASET, "uri": "/other", "id": "def"}, print)
     resume_sweep(sweep, config(tmp_path), {**DATASET, "uri": "/other"}, print)
+
+
+def test_of_two_that_begin_at_once_one_is_refused(
+    sweep: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one looked before this one's word stood there, and writes its own after it."""
+
+    def meanwhile(seconds: float) -> None:
+        record = json.loads((sweep / SWEEP).read_text())
+        (sweep / SWEEP).write_text(json.dumps(record | {"driver": {"host": "another", "process": 1}}))
+
+    monkeypatch.setattr("raycxr.runs.sweep_record.time.sleep", meanwhile)
+    with pytest.raises(TrainingError, match=r"begun at the same moment on another - choose another train\.name"):
+        start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
+    assert read_sweep(sweep)["driver"]["host"] == "another"

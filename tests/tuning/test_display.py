@@ -100,17 +100,17 @@ def test_line_by_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> 
         enter(board, 0, "running", None, 0)
         row = board.all[0]
         display.begin(row)
-        row.epoch, row.value = 1, 0.51234
+        row.epoch, row.value, row.latest = 1, 0.51234, 0.41234
         display.epoch(row)
-        row.status, row.reason = "stopped", "by asha"
+        row.status, row.reason = "stopped", "by median"
         display.end(row)
         display.tell("[bold] is not markup")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
         "trial_000  model unet  encoder resnet34  loss bce+dice  lr 0.000304",
-        "trial_000  epoch 1/40  dice.mean 0.5123  about 1 min 30 s left",
-        "trial_000  stopped after 1 epoch  dice.mean 0.5123: by asha",
+        "trial_000  epoch 1/40  dice.mean 0.4123  about 1 min 30 s left",
+        "trial_000  stopped after 1 epoch, best dice.mean 0.5123: by median",
         "[bold] is not markup",
     ]
 
@@ -151,5 +151,5 @@ def test_nothing_is_left_of_the_time_once_nothing_is_to_come(capsys: pytest.Capt
         display.end(board.all[0])
     assert capsys.readouterr().err.splitlines() == [
         "trial_001  epoch 3/40  dice.mean -",
-        "trial_001  running after 3 epochs  dice.mean -",
+        "trial_001  running after 3 epochs, best dice.mean -",
     ]

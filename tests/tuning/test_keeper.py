@@ -160,3 +160,20 @@ def test_one_that_rests_keeps_its_weights_while_it_may_go_on(sweep: Location) ->
     may_go_on.clear()
     keeper.tidy(set())
     assert with_weights(sweep) == {"trial_000"}
+
+
+def test_one_that_goes_on_after_its_weights_were_taken_loses_them_once_more(sweep: Location) -> None:
+    keeper = keeper_of(sweep)
+    write_trial(keeper, 0, 0.9, "finished")
+    name = write_trial(keeper, 1, 0.5, "stopped")
+    keeper.tidy(set())
+    assert with_weights(sweep) == {"trial_000"}
+    keeper.board.rows[name].status = "running"
+    keeper.tidy(set())
+    for number in (1, 2):
+        (sweep / name / f"{CHECKPOINT}{number}" / STATE_FILE).write_text("state")
+    write_bundle(sweep / name / BEST, b"weights", "model: {}\n", {"epoch": 1, "metrics": {}}, {}, "made")
+    assert with_weights(sweep) == {"trial_000", "trial_001"}
+    keeper.board.rows[name].status = "stopped"
+    keeper.tidy(set())
+    assert with_weights(sweep) == {"trial_000"}

@@ -228,3 +228,17 @@ def test_one_without_weights_does_not_go_on() -> None:
     assert best is not None
     assert fresh is not None
     assert (best.name, fresh.name) == ("trial_001", "trial_003")
+
+
+def test_one_that_was_chosen_keeps_its_weights_until_its_process_is_there() -> None:
+    """Ray Tune asks for a trial before there is room for it."""
+    queue = TrialQueue(RandomProposals(SPACE, [{}], 4, 0), [], (None,), [], METRIC, "max", Rungs([1], 4, 3, 4, "max"))
+    for value in (0.3, 0.7, 0.5):
+        order = queue.next()
+        assert order is not None
+        queue.ended(order, Outcome(value, True, (value,)))
+    chosen = queue.next()
+    assert chosen is not None
+    assert (chosen.candidate, queue.may_go_on(1), queue.may_go_on(0)) == (1, True, False)
+    queue.ended(chosen, Outcome(0.9, False, (0.7, 0.8, 0.9, 0.9)))
+    assert not queue.may_go_on(1)

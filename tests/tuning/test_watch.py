@@ -88,7 +88,7 @@ def test_a_trial_that_rests_and_goes_on(
     assert watch.board.rows == {"trial_000": row}
     assert (row.status, row.reason, row.epoch, row.until) == ("running", None, 2, 7)
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["trial_000  lr 0.1", "trial_000  stopped after 2 epochs  dice.mean 0.4000: by asha",
+    assert lines == ["trial_000  lr 0.1", "trial_000  rests after 2 epochs, best dice.mean 0.4000: by asha",
                      "trial_000  lr 0.1  goes on after 2 epochs"]  # fmt: skip
 
 
