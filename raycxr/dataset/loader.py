@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -105,3 +107,11 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     # Ctrl-C reaches every process of a terminal: the one that trains ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The thread that hands batches over tells of everything here, all else goes to the process that trains.
+    sys.excepthook = _tell_unless_left
+
+
+def _tell_unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an exception, but where the process that trains was ended in the middle of a batch: it has said why."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
