@@ -253,10 +253,10 @@ class TrialQueue:
         """Rung at which a trial that was interrupted rests."""
         if self.rungs is None or member > 0 or trial is None:
             return None
-        curve = trial.curve(metric)
-        self.rungs.enter(number, curve, True)
-        # One that was interrupted at a rung rests there, if it was not yet judged; or is judged once more.
-        return self.rungs.go_on(number, len(curve) - 1)
+        # One that was interrupted at a rung rests there first, and is judged when it has said so.
+        before = trial.curve(metric)[:-1]
+        self.rungs.enter(number, before, True)
+        return self.rungs.go_on(number, len(before))
 
 
 def outcome_of(trial: Trial, metric: str, mode: Mode) -> Outcome:

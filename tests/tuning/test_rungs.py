@@ -68,8 +68,9 @@ class Sweep:
         running: list[Order] = []
         for _ in range(steps):
             while len(running) < self.slots and (order := queue.next()) is not None:
-                # Its weights are still there.
+                # Its weights are still there, and nobody else trains it.
                 assert order.candidate not in self.given_up
+                assert order.candidate not in {other.candidate for other in running}
                 self.status[order.candidate] = "running"
                 self.reached.setdefault(order.candidate, 0)
                 running.append(order)
@@ -163,6 +164,20 @@ def test_a_sweep_that_was_cut_trains_the_same(
     resumed.run(cut)
     resumed.run(1000)
     assert (resumed.reached, resumed.status) == (whole.reached, whole.status)
+
+
+@settings(deadline=None)
+@given(st.permutations(range(9)), tunes, st.integers(2, 4), st.integers(0, 40), st.integers(0, 99))
+def test_a_sweep_of_several_at_once_that_was_cut_ends_whole(
+    order: list[int], tune: TuneSection, slots: int, cut: int, seed: int
+) -> None:
+    """Also where it was cut between the last epoch before a rung and the word that the candidate rests."""
+    curves = [[value + epoch / 100 for epoch in range(9)] for value in order]
+    sweep = Sweep(curves, tune, slots, draw=random.Random(seed))
+    sweep.run(cut)
+    sweep.run(1000)
+    assert set(sweep.status) == set(range(len(curves)))
+    assert sweep.status[order.index(max(order))] == "finished"
 
 
 @settings(deadline=None)
