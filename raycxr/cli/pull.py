@@ -30,7 +30,7 @@ def pull(
 
     conditions = [parse_condition(text) for text in where or ()]
     with first_contact():
-        choice = choose(uri, metric, check_mode(mode), conditions)
+        choice = choose(uri, metric, check_mode(mode), conditions, tell)
     best, second = choice.best, choice.runner_up
     pull_bundle(best.run.location / BEST, destination, tell)
     document: dict[str, Any] = {

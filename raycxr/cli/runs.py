@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raycxr.cli.answer import answer
+from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import Debug, Json, Metric, Mode, Where
 
 
@@ -37,7 +37,7 @@ def runs(
     asked_mode = check_mode(mode)
     place = Location(uri)
     with first_contact():
-        entries = list_runs(uri)
+        entries = list_runs(uri, tell)
         shown = filter_runs(entries, conditions, statuses)
         by, way = chosen_metric(place, shown, metric, asked_mode)
     if metric is not None:

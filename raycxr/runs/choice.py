@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,13 @@ class Choice:
         )
 
 
-def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence[Condition] = ()) -> Choice:
+def choose(
+    uri: str,
+    metric: str | None,
+    mode: Mode | None,
+    conditions: Sequence[Condition] = (),
+    tell: Callable[[str], None] | None = None,
+) -> Choice:
     """Choose what to pull.
 
     Runs that are still running take part only where the URI is such a run, or a condition speaks of `status`.
@@ -76,6 +82,8 @@ def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence
     ----------
     metric, mode : str, optional
         By which runs are compared; where not given, see `raycxr.runs.listing.chosen_metric`.
+    tell : callable, optional
+        Takes a line about each damaged run, which is left out; without it the first one is raised.
 
     Raises
     ------
@@ -89,7 +97,7 @@ def choose(uri: str, metric: str | None, mode: Mode | None, conditions: Sequence
     if place.name == BEST and (place.parent / RECORD).is_file():
         # The bundle of a run stands for the run.
         place = place.parent
-    entries = list_runs(place.uri)
+    entries = list_runs(place.uri, tell)
     matching = filter_runs(entries, conditions)
     if not matching:
         found = f"none of {count(len(entries), 'run')} has {_listed(conditions)}" if entries else "no run"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
-from raycxr.errors import ConfigurationError
+from raycxr.errors import ConfigurationError, DataError
 from raycxr.number_text import count
 from raycxr.runs.bundle import MARKER, METRICS
 from raycxr.runs.condition import STATUS, Condition, check_conditions, check_key, setting
 from raycxr.runs.metric import Mode, default_mode, metric_names, metric_value
-from raycxr.runs.record import BEST, count_epochs, read_history, read_record
+from raycxr.runs.record import BEST, count_epochs, read_document, read_history, read_record
 from raycxr.runs.sweep import is_sweep, read_sweep
 from raycxr.storage.failures import MissingError
 from raycxr.storage.location import Location
@@ -73,13 +72,20 @@ class RunEntry:
             return None
 
 
-def list_runs(uri: str) -> list[RunEntry]:
+def list_runs(uri: str, tell: Callable[[str], None] | None = None) -> list[RunEntry]:
     """All runs at or below a storage URI, in the order of their URIs.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Takes a line about each run that is left out as its files are damaged; without it the first one is raised.
 
     Raises
     ------
     StorageError
         The location does not exist or cannot be read.
+    DataError
+        The run that the URI names is damaged, or, if nobody is told, any.
     """
     found: list[RunEntry] = []
     level = [Location(uri)]
@@ -89,6 +95,10 @@ def list_runs(uri: str) -> list[RunEntry]:
             visits = [readers.submit(copy_context().run, _visit, place, depth) for place in level]
             results = [visit.result() for visit in visits]
             found += [result for result in results if isinstance(result, RunEntry)]
+            for error in (result for result in results if isinstance(result, DataError)):
+                if tell is None or depth == 0:
+                    raise error
+                tell(f"left out: {error.message}")
             level = [folder for result in results if isinstance(result, list) for folder in result]
     return sorted(found, key=lambda entry: entry.location.uri)
 
@@ -207,10 +217,12 @@ def _by_value(value: Any) -> tuple[int, float, str]:
     return (2, 0.0, "") if value is None else (1, 0.0, str(value))
 
 
-def _visit(place: Location, depth: int) -> RunEntry | list[Location]:
-    """The run in a folder, or the folders to look into."""
+def _visit(place: Location, depth: int) -> RunEntry | list[Location] | DataError:
+    """The run in a folder, what is wrong with it, or the folders to look into."""
     try:
         return read_entry(place)
+    except DataError as error:
+        return error
     except MissingError:
         if depth == DEPTH:
             return []
@@ -228,10 +240,9 @@ def _read_bundle_metrics(best: Location) -> dict[str, Any] | None:
     if not (best / MARKER).is_file():
         return None
     try:
-        metrics: dict[str, Any] = json.loads((best / METRICS).read_text())
+        return read_document(best / METRICS, "metrics", "the metrics of a bundle")
     except MissingError:  # removed between the two requests
         return None
-    return metrics
 
 
 def _best_of(history: Sequence[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def finish_record(run: Location, status: str, reason: str | None = None) -> None
 
 def read_record(run: Location) -> dict[str, Any]:
     """Read `run.json`."""
-    return read_document(run / RECORD, "status", "the record of a run")
+    return read_document(run / RECORD, "config", "the record of a run")
 
 
 def read_document(place: Location, key: str, what: str) -> dict[str, Any]:
@@ -154,12 +154,21 @@ def read_document(place: Location, key: str, what: str) -> dict[str, Any]:
 
 
 def read_history(run: Location) -> list[dict[str, Any]]:
-    """One entry per finished epoch, in order, and a last one of the mean of their weights where that was asked for."""
+    """One entry per finished epoch, in order, and a last one of the mean of their weights where that was asked for.
+
+    Raises
+    ------
+    DataError
+        It is damaged.
+    """
     try:
         text = (run / HISTORY).read_text()
     except MissingError:
         return []
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    try:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        raise DataError(f"{run / HISTORY} is not valid JSON", "restore it") from None
 
 
 def count_epochs(history: Sequence[Mapping[str, Any]]) -> int:

@@ -163,3 +163,12 @@ def test_neither_torch_nor_ray_is_needed_and_a_pull_begins_within_a_second(sweep
     taken = [seconds("pull", sweep.uri, str(tmp_path / f"best{number}"), *options) for number in range(3)]
     assert min(taken) < START_SECONDS
     assert seconds("runs", sweep.uri, *options, "--sort", "optimizer.lr") < 2 * START_SECONDS
+
+
+def test_a_damaged_run_is_left_out(sweep: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "t1_0" / "run.json").write_text('{"status": "fini')
+    status, out, err = call(capsys, "runs", sweep.parent)
+    assert (status, out.count("t1_")) == (0, 1)
+    assert f"left out: {sweep / 't1_0' / 'run.json'} is not valid JSON" in err
+    status, out, err = call(capsys, "pull", sweep, tmp_path / "best")
+    assert (status, "left out" in err, "lungs/t0_1" in out) == (0, True, True)

@@ -163,8 +163,21 @@ def test_a_place_that_does_not_exist_is_told(storage: Location) -> None:
     assert list_runs((storage / "data").uri) == []
 
 
-def test_a_damaged_record_is_told(storage: Location) -> None:
-    assert read_record(storage / "best")["status"] == "finished"
-    (storage / "best" / "run.json").write_text("{")
-    with pytest.raises(DataError, match=r"run.json is not valid JSON"):
-        list_runs(storage.uri)
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("run.json", "{", "run.json is not valid JSON"),
+        ("run.json", '{"status": "finished"}', "run.json is not the record of a run"),
+        ("history.jsonl", '{"epoch": 1}\n{"epo', "history.jsonl is not valid JSON"),
+        ("best/metrics.json", "[]", "best/metrics.json is not the metrics of a bundle"),
+    ],
+)
+def test_a_damaged_run_is_told_and_closes_no_other(storage: Location, file: str, text: str, told: str) -> None:
+    whole = names(list_runs(storage.uri))
+    (storage / "best" / file).write_text(text)
+    lines: list[str] = []
+    assert names(list_runs(storage.uri, lines.append)) == [name for name in whole if name != "best"]
+    assert lines == [f"left out: {storage / 'best'}/{told}"]
+    for place, tell in ((storage, None), (storage / "best", lines.append)):
+        with pytest.raises(DataError, match=told):
+            list_runs(place.uri, tell)
