@@ -12,15 +12,21 @@ from raycxr.config.sections import Config
 from raycxr.errors import ConfigurationError
 
 
-def explain(error: ValidationError, origin: str) -> ConfigurationError:
-    """Name every wrong key with its value, and the choices or the nearest known key."""
-    problems, remedies = [], []
+def explain(error: ValidationError, origin: str, overrides: Sequence[str] = ()) -> ConfigurationError:
+    """Name every wrong key with its value, whence it is, and the choices or the nearest known key."""
+    # Of two overrides of one key the last one holds.
+    given = {override.partition("=")[0]: override for override in overrides}
+    problems: dict[str, list[str]] = {}
+    remedies: list[str] = []
     for detail in error.errors():
         problem, remedy = _explain_one(detail)
-        problems.append(problem)
+        key = ".".join(str(part) for part in detail["loc"])
+        override = next((text for name, text in given.items() if f"{key}.".startswith(f"{name}.")), None)
+        problems.setdefault(origin if override is None else f"the override {override}", []).append(problem)
         if remedy and remedy not in remedies:
             remedies.append(remedy)
-    return ConfigurationError(f"{origin}: " + "; ".join(problems), "; ".join(remedies))
+    told = "; ".join(f"{place}: {'; '.join(found)}" for place, found in problems.items())
+    return ConfigurationError(told, "; ".join(remedies))
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

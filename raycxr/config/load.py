@@ -46,19 +46,25 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         values = _read_with_parents(Path(path), ())
         for override in overrides:
             _apply_override(values, override)
-        return check_config(_substitute(values, ()), str(path))
+        return check_config(_substitute(values, ()), str(path), overrides)
     except RecursionError:
         raise ConfigurationError(
             f"{path} is nested too deeply, or holds an alias of what it lies in", "write the values out"
         ) from None
 
 
-def check_config(values: Mapping[str, Any], origin: str) -> Config:
-    """Turn plain values into a `Config`, or raise one line that names key, value and choices."""
+def check_config(values: Mapping[str, Any], origin: str, overrides: Sequence[str] = ()) -> Config:
+    """Turn plain values into a `Config`, or raise one line that names origin, key, value and choices.
+
+    Parameters
+    ----------
+    origin : str
+        Where the values come from, but for those of overrides.
+    """
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain(error, origin) from None
+        raise explain(error, origin, overrides) from None
 
 
 def to_yaml(config: Config) -> str:

@@ -229,6 +229,17 @@ def test_errors_are_one_line_that_names_the_key(tmp_path: Path, text: str, parts
         assert part in told
 
 
+def test_what_an_override_says_wrong_is_not_told_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {epochs: 0, seed: 1}")
+    told = message(path, "train.epochs=3", "train.seed=one", "loss={bce: -1}")
+    assert str(path) not in told
+    assert "the override train.seed=one: train.seed = 'one'" in told
+    assert "the override loss={bce: -1}: loss.bce = -1" in told
+    told = message(path, "train.seed=one")
+    assert told.startswith(f"{path}: train.epochs = 0")
+    assert "the override train.seed=one: " in told
+
+
 @pytest.mark.parametrize("override", ["train.epochs", "=3", "train..epochs=3", "train.epochs.more=3"])
 def test_malformed_overrides(tmp_path: Path, override: str) -> None:
     assert "override" in message(write(tmp_path, "train: {epochs: 3}"), override)
