@@ -59,7 +59,7 @@ use = egg:swift#healthcheck
 # Short pages of listings let tests meet several of them.
 _PROXY = """\
 [DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {host}
 bind_port = {port}
 workers = 0
 swift_dir = {folder}
@@ -149,6 +149,10 @@ class S3Server:
         Folder of the stored objects and the configuration; made if missing, kept afterwards.
     secret : str, optional
         Secret key of the administrator; a random one by default.
+    host : str, optional
+        Address at which clients are answered; the daemons behind it stay on loopback.
+    port : int, optional
+        Port at which clients are answered; a free one by default.
 
     Attributes
     ----------
@@ -156,12 +160,14 @@ class S3Server:
         ``http://127.0.0.1:PORT``.
     """
 
-    def __init__(self, data: Path, secret: str = "") -> None:
+    def __init__(self, data: Path, secret: str = "", host: str = "127.0.0.1", port: int = 0) -> None:
         self.data = data.absolute()
+        self.host = host
         self.secret = secret or secrets.token_hex(16)
         self.visitor_secret = secrets.token_hex(16)
         self._python = install() / "bin" / "python"
         self._ports = dict(zip(("account", "container", "object", "proxy"), _free_ports(4), strict=True))
+        self._ports["proxy"] = port or self._ports["proxy"]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -262,6 +268,7 @@ class S3Server:
     def _write_configuration(self, role: str) -> None:
         text = (_PROXY if role == "proxy" else _BACKEND).format(
             role=role,
+            host=self.host,
             port=self._ports[role],
             folder=self.data,
             region=REGION,
@@ -276,9 +283,11 @@ class S3Server:
 def install() -> Path:
     """Return Swift's environment, made on the first call and again whenever the lock file has changed."""
     folder = Path(os.environ.get("RAYCXR_SWIFT") or "~/.cache/raycxr/swift").expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()
     installed = folder / "installed.sha256"
+    if installed.exists() and installed.read_text() == wanted:
+        return folder  # without a lock: in an image the folder cannot be written
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not installed.exists() or installed.read_text() != wanted:
@@ -323,11 +332,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the stored objects")
     parser.add_argument("--bucket", help="a bucket to make")
     parser.add_argument("--secret", default="", help="the secret key (default: a random one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen at (default: a free one)")
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with S3Server(arguments.data, arguments.secret) as server:
+    with S3Server(arguments.data, arguments.secret, arguments.host, arguments.port) as server:
         if arguments.bucket:
             server.create_bucket(arguments.bucket)
         for name, value in server.environment.items():
