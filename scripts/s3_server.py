@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import hashlib
 import os
 import secrets
 import shlex
@@ -28,6 +26,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+
+from own_environment import make
 
 LOCK_FILE = Path(__file__).with_name("swift-requirements.lock")
 REGION = "us-east-1"
@@ -283,28 +283,7 @@ class S3Server:
 def install() -> Path:
     """Return Swift's environment, made on the first call and again whenever the lock file has changed."""
     folder = Path(os.environ.get("RAYCXR_SWIFT") or "~/.cache/raycxr/swift").expanduser()
-    wanted = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()
-    installed = folder / "installed.sha256"
-    if installed.exists() and installed.read_text() == wanted:
-        return folder  # without a lock: in an image the folder cannot be written
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed.exists() or installed.read_text() != wanted:
-            print(f"installing Swift into {folder}", file=sys.stderr)
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True, stdout=sys.stderr)
-            pip: list[str | Path] = [
-                folder / "bin" / "python",
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--requirement",
-                LOCK_FILE,
-            ]
-            subprocess.run(pip, check=True, stdout=sys.stderr)
-            installed.write_text(wanted)
-    return folder
+    return make("Swift", folder, LOCK_FILE)
 
 
 def _free_ports(count: int) -> list[int]:
