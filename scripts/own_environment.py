@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def make(name: str, folder: Path, lock_file: Path) -> Path:
-    """Return an environment with the packages of a lock file, made on the first call and again when the file has changed.
+    """Return an environment with the packages of a lock file, made on the first call and whenever the file has changed.
 
     Parameters
     ----------

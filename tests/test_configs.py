@@ -36,6 +36,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "jsrt/dd2424.yaml": {"preset": "keras_dd2424"},
     "jsrt/invertednet.yaml": {"preset": "standard"},
     "jsrt/structures_256.yaml": {"preset": "standard", "elastic": 1.0},
+    "kubernetes/structures.yaml": {"preset": "standard", "elastic": 1.0},
     "pneumonia/unet.yaml": {"preset": "none"},
     "siim/fcn_inceptionv3.yaml": {"preset": "none"},
     "siim/fcn_resnet50.yaml": {"preset": "none"},
@@ -52,6 +53,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tb/resunet.yaml": {"preset": "contrast_noise"},
     "tb/unet.yaml": {"preset": "contrast_noise"},
 }
+# What the environment of a pod says to the configurations in kubernetes/.
+ON_A_CLUSTER = {"RAYCXR_STORAGE": "storage", "RAYCXR_FILM_SIZE": "96", "RAYCXR_EPOCHS": "1", "RAYCXR_BATCH_SIZE": "4",
+                "RAYCXR_TRIALS": "2", "RAYCXR_WORKERS": "1", "RAYCXR_CPUS_PER_WORKER": "1",
+                "RAYCXR_GPUS_PER_WORKER": "0", "RAYCXR_MAX_FAILURES": "3", "RAY_ADDRESS": "127.0.0.1:6379"}  # fmt: skip
 # Measured of every class and on any film; and those of a data set whose films may show nothing.
 SHARES = ("dice", "iou", "precision", "recall", "pixel_accuracy", "calibration_error")
 OF_EMPTY_FILMS = ("siim_score", "floor", "negatives_empty")
@@ -68,6 +73,8 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder = tmp_path_factory.mktemp("configs")
         patch.setenv("RAYCXR_DATA", str(folder / "nothing"))
         patch.setenv("RAYCXR_DEMO", str(folder / "demo"))
+        for name, value in ON_A_CLUSTER.items():
+            patch.setenv(name, value)
         patch.chdir(folder)
         yield
 
@@ -85,7 +92,7 @@ def trains(path: Path) -> bool:
 
 
 NAMES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml") if trains(path))
-SWEEPS = [name for name in NAMES if name.startswith("sweeps/")]
+SWEEPS = [name for name in NAMES if "sweep" in name]
 TRAINING = [name for name in NAMES if name not in SWEEPS]
 
 

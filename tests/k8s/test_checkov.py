@@ -26,7 +26,7 @@ def checkov() -> Path:
 def summary(checkov: Path, framework: str, *arguments: object) -> Any:
     # It would ask its maker for guidelines, and need not.
     settings = {**os.environ, "BC_SKIP_MAPPING": "TRUE", "LOG_LEVEL": "ERROR"}
-    command = [checkov, "--framework", framework, "--output", "json", "--compact", *map(str, arguments)]
+    command = [str(checkov), "--framework", framework, "--output", "json", "--compact", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=settings)
     assert done.stdout.strip(), done.stderr
     return json.loads(done.stdout)
