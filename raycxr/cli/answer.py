@@ -14,13 +14,20 @@ def answer(document: Any, text: str, as_json: bool) -> None:
     print(to_json(document) if as_json else text)
 
 
-def answer_error(error: RaycxrError, as_json: bool) -> None:
-    """Print a failure: the one line on standard error, and with `--json` the document on standard output."""
+def answer_error(error: RaycxrError, as_json: bool, further: dict[str, Any] | None = None) -> None:
+    """Print a failure: the one line on standard error, and with `--json` the document on standard output.
+
+    Parameters
+    ----------
+    further : dict or None
+        What the document tells beside the error, where a verb came to a result that is a failure.
+    """
     print(f"raycxr: {error.message}", file=sys.stderr)
     if error.remedy:
         print(f"        {error.remedy}", file=sys.stderr)
     if as_json:
-        print(to_json({"error": {"kind": error.kind, "message": error.message, "remedy": error.remedy}}))
+        told = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
+        print(to_json({**(further or {}), "error": told}))
 
 
 def tell(line: str) -> None:

@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 
 import raycxr
-from raycxr.cli import config, evaluate, ingest, inspect, pull, report, runs, synth, train, tune
+from raycxr.cli import (
+    config,
+    doctor,
+    evaluate,
+    ingest,
+    inspect,
+    jobs,
+    pull,
+    report,
+    runs,
+    scale,
+    submit,
+    synth,
+    train,
+    tune,
+)
 from raycxr.cli.answer import answer_error
 from raycxr.errors import InterruptionError, RaycxrError, UsageError, first_line
 from raycxr.signals import end_by_sigterm_as_by_ctrl_c
@@ -56,6 +71,12 @@ app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("pull")(pull.pull)
 app.command("config")(config.config)
+# What stands behind the first argument belongs to the job.
+app.command("submit", context_settings={"allow_interspersed_args": False})(submit.submit)
+app.add_typer(jobs.app, name="jobs")
+# So that -1 is a number of workers, and refused as one.
+app.command("scale", context_settings={"ignore_unknown_options": True})(scale.scale)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
@@ -66,7 +87,8 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one verb and return the exit status."""
-    as_json, debug = "--json" in arguments, "--debug" in arguments
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json, debug = "--json" in ours, "--debug" in ours
     try:
         status = app(arguments, standalone_mode=False)
         if status == TYPER_INTERRUPTED:

@@ -34,3 +34,19 @@ Where = Annotated[
         show_default=False,
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Job API of the cluster, such as http://localhost:8265; where not given, $RAY_API_SERVER_ADDRESS, "
+        "$RAY_ADDRESS, else the cluster on this machine.",
+        show_default=False,
+    ),
+]
+Namespace = Annotated[
+    str | None, typer.Option(help="Namespace in Kubernetes; where not given, the context's.", show_default=False)
+]
+Context = Annotated[
+    str | None,
+    typer.Option("--context", help="Context of the kubeconfig; where not given, the current one.", show_default=False),
+]

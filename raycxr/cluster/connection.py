@@ -61,7 +61,9 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     for name, value in (ENVIRONMENT | ({} if address else EMBEDDED_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
     if address:
-        _check_reachable(address)
+        check_reachable(
+            address, "check resources.address and $RAY_ADDRESS, or leave them out to start one in this process"
+        )
     import ray
 
     importing = threading.Thread(target=_import_all, args=(imports,), daemon=True)
@@ -88,7 +90,7 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
         ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
+def check_reachable(address: str, remedy: str) -> None:
     """Fail within seconds where nobody listens: Ray itself would go on trying for many minutes."""
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not port.isdigit():
@@ -96,10 +98,7 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address}: {error.strerror or error}",
-            "check resources.address and $RAY_ADDRESS, or leave them out to start one in this process",
-        ) from None
+        raise ClusterError(f"no Ray cluster answers at {address}: {error.strerror or error}", remedy) from None
 
 
 def _import_all(modules: tuple[str, ...]) -> None:

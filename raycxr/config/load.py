@@ -85,6 +85,17 @@ def _without_default_nulls(section: BaseModel, values: Mapping[str, Any]) -> dic
     return kept
 
 
+def config_files(path: str | Path) -> list[Path]:
+    """Absolute paths of a configuration and of the files that it extends, itself first."""
+    files: list[Path] = []
+    following: Path | None = Path(path).resolve()
+    while following is not None and following not in files:
+        files.append(following)
+        parent = _read_yaml(following).get("extends")
+        following = (following.parent / parent).resolve() if isinstance(parent, str) else None
+    return files
+
+
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in seen:

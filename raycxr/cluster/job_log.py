@@ -1,0 +1,164 @@
+"""The log of a job, followed to the job's end, also when its cluster is away for some minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+from ray.job_submission import JobDetails
+
+from raycxr.cluster.connection import ClusterError
+from raycxr.cluster.job_api import JobApi, LostContactError, UnknownJobError
+
+# As long as a head pod needs to be scheduled, pull its image and start.
+RECONNECT_SECONDS = 300.0
+LAST_LINES = 20
+# How often a job is asked for while its log is silent: a connection to a node that is gone is silent for ever.
+_STATUS_SECONDS = 10.0
+_PAUSE_SECONDS = 2.0
+# `RuntimeError` is how Ray's client tells that the connection broke.
+_LOST = (LostContactError, aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
+
+
+class JobLog:
+    """Follows the log of one job.
+
+    Parameters
+    ----------
+    write : callable
+        Takes each new piece of the log; no piece comes twice.
+    say : callable
+        Takes a line about the job or the way to it.
+    patience : float
+        Seconds without an answer before it is given up.
+
+    Attributes
+    ----------
+    lines : deque of str
+        The last lines of the log.
+    """
+
+    def __init__(
+        self,
+        api: JobApi,
+        submission_id: str,
+        write: Callable[[str], None],
+        say: Callable[[str], None],
+        patience: float = RECONNECT_SECONDS,
+    ) -> None:
+        self.api, self.submission_id = api, submission_id
+        self.write, self.say, self.patience = write, say, patience
+        self.lines: deque[str] = deque([""], maxlen=LAST_LINES)
+        self._seen = 0
+        self._told = ""
+
+    def follow(self) -> JobDetails:
+        """Return the job when it has ended and its log is read.
+
+        Raises
+        ------
+        UnknownJobError
+            The cluster does not know the job.
+        ClusterError
+            The cluster stays away, or was restarted and has forgotten the job.
+        """
+        return asyncio.run(self._follow())
+
+    async def _follow(self) -> JobDetails:
+        lost_at: float | None = None
+        met = False
+        while True:
+            ended: JobDetails | None = None
+            try:
+                job = await self._job()
+                if lost_at is not None:
+                    self.say(f"in contact with {self.api.get_address()} again")
+                met, lost_at = True, None
+                ended = job if job.status.is_terminal() else None
+                self._tell_waiting(job)
+                await self._read()
+                if ended is not None:
+                    return ended
+                await asyncio.sleep(0.2)
+            except UnknownJobError as error:
+                raise self._forgotten() if met else error from None
+            except _LOST as error:
+                if ended is not None:
+                    # Known by what the head has kept; the log lay with the node that is gone.
+                    self.say(f"the rest of the log of {self.submission_id} cannot be read any more")
+                    return ended
+                now = time.monotonic()
+                if lost_at is None:
+                    lost_at = now
+                    self.say(
+                        f"lost contact with {self.api.get_address()}, trying for {self.patience:.0f} s to come back"
+                    )
+                elif now - lost_at > self.patience:
+                    raise self._gone() from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _read(self) -> None:
+        """Read the log over one connection, until it ends with the job, or raise where the connection is lost."""
+        stream = self.api.tail_job_logs(self.submission_id)
+        position, quiet = 0, False
+        waiting: asyncio.Task[Any] = asyncio.ensure_future(anext(stream, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait({waiting}, timeout=_STATUS_SECONDS)
+                if not done:
+                    job = await self._job()
+                    self._tell_waiting(job)
+                    if job.status.is_terminal() and quiet:
+                        return
+                    quiet = job.status.is_terminal()
+                    continue
+                text = waiting.result()
+                if text is None:
+                    return
+                # Every connection begins at the beginning of the log.
+                fresh = text[max(0, self._seen - position) :]
+                position += len(text)
+                if fresh:
+                    self._seen = position
+                    self._take(fresh)
+                waiting = asyncio.ensure_future(anext(stream, None))
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await stream.aclose()
+
+    async def _job(self) -> JobDetails:
+        return await asyncio.to_thread(self.api.get_job_info, self.submission_id)
+
+    def _take(self, text: str) -> None:
+        self.write(text)
+        first, *others = text.split("\n")
+        self.lines[-1] += first
+        self.lines.extend(others)
+
+    def _tell_waiting(self, job: JobDetails) -> None:
+        """Say why a job has not begun."""
+        if str(job.status) == "PENDING" and job.message and job.message != self._told:
+            self._told = job.message
+            self.say(f"{self.submission_id} is pending: {' '.join(job.message.split())}")
+
+    def _forgotten(self) -> ClusterError:
+        return ClusterError(
+            f"the head at {self.api.get_address()} was restarted and has forgotten the job {self.submission_id}",
+            "submit it again, training with --resume RUN; with k8s/components/gcs-fault-tolerance the head remembers",
+        )
+
+    def _gone(self) -> ClusterError:
+        return ClusterError(
+            f"no answer from {self.api.get_address()} for {self.patience:.0f} s; {self.submission_id} may still run",
+            f"look again with: raycxr jobs logs {self.submission_id} --follow",
+        )
+
+
+def last_lines(log: str, number: int = LAST_LINES) -> list[str]:
+    """Last lines of a log, without empty ones at its end."""
+    return log.rstrip().splitlines()[-number:]
