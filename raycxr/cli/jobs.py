@@ -26,12 +26,12 @@ app = typer.Typer(help="Look at the jobs of a cluster, follow and stop them.", n
 @app.command()
 def status(job: JobId, address: Address = None, json: Json = False, debug: Debug = False) -> None:
     """Tell how a job is."""
-    from raycxr.cluster.job_api import connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
     from raycxr.cluster.submission import job_document
 
     api = connect_job_api(address)
     document = job_document(api, api.get_job_info(job))
-    told = " ".join((document["message"] or "").split())
+    told = next(iter((document["message"] or "").splitlines()), "").partition(", last available logs")[0]
     answer(document, f"{job}: {document['status']}\n  {told}\n  {document['command']}", json)
 
 
@@ -44,7 +44,7 @@ def logs(
     debug: Debug = False,
 ) -> None:
     """Show what a job has written."""
-    from raycxr.cluster.job_api import connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
     from raycxr.cluster.submission import job_document
 
     api = connect_job_api(address)
@@ -60,7 +60,7 @@ def logs(
 def stop(job: JobId, address: Address = None, json: Json = False, debug: Debug = False) -> None:
     """End a job that runs: it gets SIGTERM, so that a run is left ready to be resumed."""
     from raycxr.cluster.connection import ClusterError
-    from raycxr.cluster.job_api import connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
     from raycxr.cluster.submission import job_document
 
     api = connect_job_api(address)
@@ -80,7 +80,7 @@ def stop(job: JobId, address: Address = None, json: Json = False, debug: Debug =
 @app.command("list")
 def list_jobs(address: Address = None, json: Json = False, debug: Debug = False) -> None:
     """List the jobs that were submitted, the last ones first."""
-    from raycxr.cluster.job_api import connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
     from raycxr.cluster.submission import job_document
 
     api = connect_job_api(address)

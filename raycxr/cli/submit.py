@@ -23,7 +23,9 @@ def submit(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="VERB", help="What the job runs, with its own arguments: train CONFIG key=value.", show_default=False
+            metavar="VERB",
+            help="What the job runs: train CONFIG key=value.",
+            show_default=False,
         ),
     ],
     address: Address = None,
@@ -84,7 +86,7 @@ def submit(
             follow, json,
         )  # fmt: skip
         return
-    from raycxr.cluster.job_api import connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
     from raycxr.cluster.submission import job_document, job_name
     from raycxr.cluster.submission import submit as submit_job
 

@@ -162,10 +162,10 @@ def _clock(uri: str) -> Check:
 
 
 def _cluster(address: str) -> Check:
-    from raycxr.cluster.job_api import check_same_version, connect_job_api
+    from raycxr.cluster.job_access import connect_job_api
 
     api = connect_job_api(address)
-    check_same_version(api)
+    api.check_same_version()
     jobs = [job for job in api.list_jobs() if job.submission_id is not None]
     running = sum(not job.status.is_terminal() for job in jobs)
     return Check("cluster", True, f"{api.get_address()}: Ray {api.ray_version}, {running} of {len(jobs)} jobs running")

@@ -6,19 +6,23 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from ray.job_submission import JobDetails
 
 from raycxr.cluster.connection import ClusterError
-from raycxr.cluster.job_api import JobApi, LostContactError, UnknownJobError
+from raycxr.cluster.job_access import LostContactError, UnknownJobError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+    from raycxr.cluster.job_api import JobApi
 
 # As long as a head pod needs to be scheduled, pull its image and start.
 RECONNECT_SECONDS = 300.0
 LAST_LINES = 20
 # How often a job is asked for while its log is silent: a connection to a node that is gone is silent for ever.
-_STATUS_SECONDS = 10.0
+_STATUS_SECONDS = 3.0
 _PAUSE_SECONDS = 2.0
 # `RuntimeError` is how Ray's client tells that the connection broke.
 _LOST = (LostContactError, aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
@@ -72,25 +76,19 @@ class JobLog:
         lost_at: float | None = None
         met = False
         while True:
-            ended: JobDetails | None = None
             try:
                 job = await self._job()
                 if lost_at is not None:
                     self.say(f"in contact with {self.api.get_address()} again")
                 met, lost_at = True, None
-                ended = job if job.status.is_terminal() else None
+                if job.status.is_terminal():
+                    await self._read_rest()
+                    return job
                 self._tell_waiting(job)
-                await self._read()
-                if ended is not None:
-                    return ended
-                await asyncio.sleep(0.2)
+                await self._tail()
             except UnknownJobError as error:
                 raise self._forgotten() if met else error from None
             except _LOST as error:
-                if ended is not None:
-                    # Known by what the head has kept; the log lay with the node that is gone.
-                    self.say(f"the rest of the log of {self.submission_id} cannot be read any more")
-                    return ended
                 now = time.monotonic()
                 if lost_at is None:
                     lost_at = now
@@ -101,40 +99,52 @@ class JobLog:
                     raise self._gone() from error
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _read(self) -> None:
-        """Read the log over one connection, until it ends with the job, or raise where the connection is lost."""
+    async def _tail(self) -> None:
+        """Read the log over one connection until the job or the connection ends; raise where contact is lost."""
         stream = self.api.tail_job_logs(self.submission_id)
-        position, quiet = 0, False
-        waiting: asyncio.Task[Any] = asyncio.ensure_future(anext(stream, None))
+        position = 0
+        piece: asyncio.Task[Any] = asyncio.ensure_future(anext(stream, None))
         try:
             while True:
-                done, _ = await asyncio.wait({waiting}, timeout=_STATUS_SECONDS)
+                done, _ = await asyncio.wait({piece}, timeout=_STATUS_SECONDS)
                 if not done:
                     job = await self._job()
                     self._tell_waiting(job)
-                    if job.status.is_terminal() and quiet:
+                    if job.status.is_terminal():
                         return
-                    quiet = job.status.is_terminal()
                     continue
-                text = waiting.result()
+                text = piece.result()
                 if text is None:
                     return
                 # Every connection begins at the beginning of the log.
-                fresh = text[max(0, self._seen - position) :]
+                self._take(text[max(0, self._seen - position) :])
                 position += len(text)
-                if fresh:
-                    self._seen = position
-                    self._take(fresh)
-                waiting = asyncio.ensure_future(anext(stream, None))
+                self._seen = max(self._seen, position)
+                piece = asyncio.ensure_future(anext(stream, None))
         finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            piece.cancel()
+            await asyncio.gather(piece, return_exceptions=True)
             await stream.aclose()
+
+    async def _read_rest(self) -> None:
+        """Read what has not been seen of the log of a job that has ended."""
+        try:
+            log = await asyncio.to_thread(self.api.get_job_logs, self.submission_id)
+        except LostContactError:
+            raise
+        except ClusterError:
+            # A restarted head may know the job, but the log lay with the pod that is gone.
+            self.say(f"the rest of the log of {self.submission_id} cannot be read any more")
+            return
+        self._take(log[self._seen :])
+        self._seen = len(log)
 
     async def _job(self) -> JobDetails:
         return await asyncio.to_thread(self.api.get_job_info, self.submission_id)
 
     def _take(self, text: str) -> None:
+        if not text:
+            return
         self.write(text)
         first, *others = text.split("\n")
         self.lines[-1] += first
@@ -157,8 +167,3 @@ class JobLog:
             f"no answer from {self.api.get_address()} for {self.patience:.0f} s; {self.submission_id} may still run",
             f"look again with: raycxr jobs logs {self.submission_id} --follow",
         )
-
-
-def last_lines(log: str, number: int = LAST_LINES) -> list[str]:
-    """Last lines of a log, without empty ones at its end."""
-    return log.rstrip().splitlines()[-number:]

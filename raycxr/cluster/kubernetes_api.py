@@ -20,6 +20,8 @@ KINDS = {"rayclusters": "RayCluster", "rayjobs": "RayJob"}
 KUBERAY = "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0"
 # Seconds to connect, and to wait for an answer.
 _TIMEOUT = (5, 30)
+# All that the API server says of a JSON patch whose test fails.
+_FAILED_TEST = "the server rejected our request due to an error in our request"
 _CANNOT = re.compile(r'User "([^"]*)" cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')
 
 
@@ -195,7 +197,7 @@ def _explained(error: ApiException, kubernetes: Kubernetes, kind: str, name: str
         )
     if error.status == 404:
         return AbsentError(f"no {called} in {where}: {message}", "check the name and the namespace")
-    if error.status == 409 or (error.status == 422 and "testing path" in message):
+    if error.status == 409 or (error.status == 422 and _FAILED_TEST in message):
         return ConflictError(f"{called} in {where}: {message}", "run it again")
     if error.status is not None and (error.status >= 500 or error.status == 429):
         return UnreachableError(

@@ -6,14 +6,17 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from ray.job_submission import JobDetails
+from typing import TYPE_CHECKING, Any
 
 from raycxr.cluster.command import Command, job_folder
 from raycxr.cluster.connection import ClusterError
-from raycxr.cluster.job_api import JobApi, LostContactError, check_same_version
+from raycxr.cluster.job_access import LostContactError
 from raycxr.errors import InterruptionError, RaycxrError, UsageError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+    from raycxr.cluster.job_api import JobApi
 
 SUCCEEDED = "SUCCEEDED"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -63,7 +66,7 @@ def submit(
     """
     existing = api.find(name)
     if existing is None:
-        check_same_version(api)
+        api.check_same_version()
         existing = _start(api, command, name, environment, cpus, gpus, ship)
     if existing is None:
         say(f"submitted {name}: raycxr {command}")

@@ -1,0 +1,107 @@
+"""A Ray head of its own for tests: token authentication on, free ports, its own folder, and no other process touched."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+START_SECONDS = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RayHead:
+    """A head that can be killed and started again at the same address.
+
+    Parameters
+    ----------
+    environment : dict
+        Further variables of the head, and so of its jobs.
+    """
+
+    def __init__(self, environment: dict[str, str] | None = None, cpus: int = 2) -> None:
+        self.token = secrets.token_hex(32)
+        # Sockets have short names only.
+        self.folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))
+        self.gcs, self.dashboard, self.agent, self.client = (free_port() for _ in range(4))
+        self.cpus = cpus
+        self.process: subprocess.Popen[bytes] | None = None
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self.environment = inherited | {
+            "PATH": programs,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            **(environment or {}),
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard}"
+
+    @property
+    def gcs_address(self) -> str:
+        return f"127.0.0.1:{self.gcs}"
+
+    def __enter__(self) -> RayHead:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> None:
+        ray = str(Path(sys.executable).parent / "ray")
+        command = [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={self.gcs}"]
+        command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", f"--num-cpus={self.cpus}"]
+        command += [f"--dashboard-agent-listen-port={self.agent}", f"--ray-client-server-port={self.client}"]
+        command += [f"--temp-dir={self.folder}", "--object-store-memory=100000000", "--disable-usage-stats"]
+        log = (self.folder / "start.log").open("ab")
+        self.process = subprocess.Popen(
+            command, env=self.environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self.process.poll() is None, (self.folder / "start.log").read_text()
+            assert time.monotonic() < deadline, (self.folder / "start.log").read_text()
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        """End the head and all that it has started, as a pod does that is deleted."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(30)
+        self.process = None
+
+    def _answers(self) -> bool:
+        """Whether jobs can be handed in: the dashboard answers, and so does the head node's agent."""
+        request = urllib.request.Request(f"{self.url}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
