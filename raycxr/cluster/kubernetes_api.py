@@ -86,7 +86,15 @@ class Kubernetes:
         """Create a Ray resource; `ConflictError` where there is one of its name."""
         with self.told(KINDS[plural], manifest["metadata"]["name"]):
             created: dict[str, Any] = self._custom().create_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, plural, manifest, _request_timeout=_TIMEOUT
+                GROUP,
+                VERSION,
+                self.namespace,
+                plural,
+                manifest,
+                field_manager="raycxr",
+                # For custom objects the client forgets to say so.
+                _headers={"Content-Type": "application/json"},
+                _request_timeout=_TIMEOUT,
             )
         return created
 

@@ -14,7 +14,7 @@ from raycxr.cluster.kubernetes_api import AbsentError, ForbiddenError, Kubernete
 from raycxr.cluster.ray_job import PLURAL, SUBMITTER, rayjob_status
 from raycxr.cluster.submission import SUCCEEDED, JobError
 
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 1.0
 _ENDED = ("Complete", "Failed", "ValidationFailed")
 
 

@@ -17,7 +17,7 @@ from raycxr.errors import UsageError
 MOST_WORKERS = 5000
 _KEYS = ("replicas", "minReplicas", "maxReplicas")
 _ATTEMPTS = 5
-_POLL_SECONDS = 2.0
+_POLL_SECONDS = 1.0
 _UNLIMITED = 2**31 - 1
 
 

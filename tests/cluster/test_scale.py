@@ -86,9 +86,7 @@ def test_a_range_with_the_autoscaler(capsys: pytest.CaptureFixture[str], kuberne
     assert "scale 9:9" in error["remedy"]
 
 
-def test_what_the_manifest_or_kueue_forbids(
-    capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer
-) -> None:
+def test_what_the_manifest_or_kueue_forbids(capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer) -> None:
     assert "has no autoscaler" in refused(capsys, "1:8")["message"]
     queued = ray_cluster("queued", **{"kueue.x-k8s.io/queue-name": "gpus"})
     kubernetes.add("rayclusters", queued)
@@ -165,9 +163,7 @@ def test_somebody_else_never_stops(capsys: pytest.CaptureFixture[str], kubernete
 
 
 @pytest.mark.parametrize("workers", ["-1", "-4:2", "2:1", "four", "1:", "1.5", "100000", "1:100000", ""])
-def test_numbers_that_are_none(
-    capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer, workers: str
-) -> None:
+def test_numbers_that_are_none(capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer, workers: str) -> None:
     assert refused(capsys, workers)["kind"] == "usage"
     assert kubernetes.requests == []
 

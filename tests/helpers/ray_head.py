@@ -1,4 +1,4 @@
-"""A Ray head of its own for tests: token authentication on, free ports, its own folder, and no other process touched."""
+"""A Ray head of a test's own: token authentication, free ports, its own folder, and no other process touched."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""What travels with a job, and what is told before it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raycxr.cluster.command import Command, job_folder, make_command
+from raycxr.errors import ConfigurationError, UsageError
+
+SHARED = "train: {epochs: 3}\nstorage: {uri: s3://films/runs}\ndataset: {uri: s3://films/data}\n"
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder `configs` below the current one, with a file in it that extends another."""
+    (tmp_path / "configs" / "jsrt").mkdir(parents=True)
+    (tmp_path / "configs" / "base.yaml").write_text(SHARED)
+    (tmp_path / "configs" / "jsrt" / "small.yaml").write_text("extends: ../base.yaml\ntrain: {epochs: 2}\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "configs"
+
+
+def test_a_configuration_travels_with_those_that_it_extends(configs: Path) -> None:
+    config = Path("configs/jsrt/small.yaml")
+    command = make_command(["train", str(config), "train.epochs=5"], config, ["train.epochs=5"])
+    assert command.arguments == ("train", "configs/jsrt/small.yaml", "train.epochs=5")
+    assert set(command.files) == {"configs/jsrt/small.yaml", "configs/base.yaml"}
+    assert command.entrypoint == "python -m raycxr train configs/jsrt/small.yaml train.epochs=5"
+    with job_folder(command, ship=False) as folder:
+        assert folder is not None
+        assert (folder / "configs" / "base.yaml").read_text() == SHARED
+        assert sorted(path.name for path in folder.iterdir()) == ["configs"]
+    assert not folder.exists()
+
+
+def test_one_from_elsewhere(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = configs / "jsrt" / "small.yaml"
+    command = make_command(["train", str(config)], config)
+    assert command.arguments == ("train", "jsrt/small.yaml")
+    assert set(command.files) == {"jsrt/small.yaml", "base.yaml"}
+    dotted = Path("../configs/base.yaml")
+    assert make_command(["train", "./../configs/base.yaml"], dotted).arguments == ("train", "base.yaml")
+
+
+def test_one_of_the_image(configs: Path) -> None:
+    config = Path("/app/configs/jsrt/structures_256.yaml")
+    command = make_command(["train", str(config)], config)
+    assert command == Command(("train", str(config)))
+    with job_folder(command, ship=False) as folder:
+        assert folder is None
+    with pytest.raises(ConfigurationError, match="no configuration at"):
+        make_command(["train", "absent.yaml"], Path("absent.yaml"))
+
+
+def test_the_package_is_shipped(configs: Path) -> None:
+    (configs.parent / "data").mkdir()
+    with job_folder(Command(("runs", "s3://films")), ship=True) as folder:
+        assert folder is not None
+        assert sorted(path.name for path in folder.iterdir()) == ["raycxr"]
+        assert (folder / "raycxr" / "cli" / "main.py").is_file()
+        assert not list(folder.rglob("__pycache__"))
+
+
+def test_results_that_would_vanish(configs: Path) -> None:
+    config = Path("configs/base.yaml")
+    for override in ("storage.uri=runs", "dataset.uri=data"):
+        with pytest.raises(UsageError, match=f"{override.partition('=')[0]} = .* vanish"):
+            make_command(["train", str(config), override], config, [override])
+    assert make_command(["train", str(config), "storage.uri=/shared/runs"], config, ["storage.uri=/shared/runs"]).files
+    ingest = "ingest: {source: jsrt, images: s3://films/raw, out: data}\n"
+    (configs / "ingest.yaml").write_text(ingest)
+    with pytest.raises(UsageError, match=r"ingest\.out = 'data'"):
+        make_command(["ingest", "configs/ingest.yaml"], Path("configs/ingest.yaml"))
+
+
+def test_a_configuration_is_checked_here(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Path("configs/base.yaml")
+    with pytest.raises(ConfigurationError, match=r"train\.epoch"):
+        make_command(["train", str(config), "train.epoch=5"], config, ["train.epoch=5"])
+    # What only the cluster knows, only the cluster can check.
+    monkeypatch.delenv("ONLY_THERE", raising=False)
+    override = "storage.uri=${ONLY_THERE}/runs"
+    assert make_command(["train", str(config), override], config, [override]).files
+    monkeypatch.setenv("ONLY_THERE", "here")
+    with pytest.raises(UsageError, match="vanish"):
+        make_command(["train", str(config), override], config, [override])
