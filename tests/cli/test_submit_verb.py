@@ -150,7 +150,7 @@ def test_detached_and_stopped(head: RayHead, phantom_config: Path, tmp_path: Pat
         env=environment(head.token),
     ) as follower:
         assert follower.stderr is not None
-        assert any("epoch 2/5000" in line for line in follower.stderr)
+        assert any(re.search(r"epoch +2/5000", line) for line in follower.stderr)
         began = time.monotonic()
         follower.send_signal(signal.SIGINT)
         out, err = follower.communicate(timeout=60)
@@ -175,7 +175,7 @@ def test_detached_and_stopped(head: RayHead, phantom_config: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_the_way_is_cut_while_following(head: RayHead, phantom_config: Path, tmp_path: Path) -> None:
     with CutProxy(head.dashboard) as proxy:
-        arguments = ["--address", proxy.url, "--name", "cut", *long_job(phantom_config, tmp_path, "cut", 400)]
+        arguments = ["--address", proxy.url, "--name", "cut", *long_job(phantom_config, tmp_path, "cut", 25)]
         with subprocess.Popen(
             [*COMMAND, "submit", "--json", *arguments],
             stdout=subprocess.PIPE,
@@ -187,7 +187,7 @@ def test_the_way_is_cut_while_following(head: RayHead, phantom_config: Path, tmp
             told = ""
             for line in follower.stderr:
                 told += line
-                if "epoch 5/400" in line:
+                if re.search(r"epoch +5/25", line):
                     break
             proxy.cut()
             for line in follower.stderr:
@@ -201,8 +201,8 @@ def test_the_way_is_cut_while_following(head: RayHead, phantom_config: Path, tmp
         assert follower.returncode == 0, told[-2000:]
         assert json.loads(out)["status"] == "SUCCEEDED"
         assert f"in contact with {proxy.url} again" in told
-        epochs = [int(number) for number in re.findall(r"epoch (\d+)/400", told)]
-        assert epochs == list(range(1, 401))
+        epochs = [int(number) for number in re.findall(r"epoch +(\d+)/25", told)]
+        assert epochs == list(range(1, 26))
 
 
 @pytest.mark.slow
@@ -218,10 +218,10 @@ def test_a_head_that_stays_away(
         api, told = connect_job_api(proxy.url), list[str]()
 
         def write(text: str) -> None:
-            if "epoch 1/" in text:
+            if re.search(r"epoch +1/", text):
                 proxy.cut()
 
-        with pytest.raises(ClusterError, match="no answer from .* away may still run") as error:
+        with pytest.raises(ClusterError, match=r"no answer from .* away may still run") as error:
             JobLog(api, "away", write, told.append, patience=3).follow()
     assert "raycxr jobs logs away --follow" in error.value.remedy
     assert sum("lost contact" in line for line in told) == 1
@@ -244,7 +244,7 @@ def test_the_head_is_restarted_while_following(phantom_config: Path, tmp_path: P
             env=environment(own.token),
         ) as follower:
             assert follower.stderr is not None
-            assert any("epoch 2/5000" in line for line in follower.stderr)
+            assert any(re.search(r"epoch +2/5000", line) for line in follower.stderr)
             own.stop()
             own.start()
             out, err = follower.communicate(timeout=300)
@@ -270,7 +270,7 @@ def test_the_head_is_restarted_while_following(phantom_config: Path, tmp_path: P
         (["--", "runs", "s3://films", "--bad"], "No such option: --bad"),
         (["--env", "AWS_SECRET_ACCESS_KEY=x", "--", "runs", "s3://films"], "would show a secret"),
         (["--name", "a b", "--address", "http://127.0.0.1:9", "--", "runs", "s3://films"], "is no name of a job"),
-        (["--cpus", "-1", "--", "runs", "s3://films"], "-1"),
+        (["--cpus", "-1", "--", "runs", "s3://films"], "Invalid value for '--cpus'"),
         ([], "VERB"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -38,7 +39,8 @@ class CutProxy:
         with self.lock:
             self.is_cut = True
             for one in self.sockets:
-                one.close() if one.fileno() < 0 else one.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
             self.sockets.clear()
 
     def mend(self) -> None:
@@ -69,7 +71,5 @@ class CutProxy:
         for one in (source, sink):
             with self.lock:
                 self.sockets.discard(one)
-            try:
+            with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass

@@ -86,16 +86,11 @@ class RayHead:
             time.sleep(0.3)
 
     def stop(self) -> None:
-        """End the head and all that it has started, as a pod does that is deleted."""
-        if self.process is None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
+        """End the head and all that it has started, as where a node is lost."""
+        if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
-        self.process = None
+            self.process.wait()
+            self.process = None
 
     def _answers(self) -> bool:
         """Whether jobs can be handed in: the dashboard answers, and so does the head node's agent."""
