@@ -130,10 +130,10 @@ class JobLog:
         """Read what has not been seen of the log of a job that has ended."""
         try:
             log = await asyncio.to_thread(self.api.get_job_logs, self.submission_id)
-        except LostContactError:
-            raise
-        except ClusterError:
-            # A restarted head may know the job, but the log lay with the pod that is gone.
+        except ClusterError as error:
+            # A restarted head may know the job, but the log lay with the pod that is gone, or is asked for in vain.
+            if isinstance(error, LostContactError):
+                await self._job()
             self.say(f"the rest of the log of {self.submission_id} cannot be read any more")
             return
         self._take(log[self._seen :])

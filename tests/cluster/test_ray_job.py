@@ -16,8 +16,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from cluster_manifest import ray_cluster
 from command_line import call
-from conftest import ray_cluster
 from kubernetes_server import KubernetesServer
 
 from raycxr.cluster.kubeconfig import connect_kubernetes
@@ -215,7 +215,7 @@ def test_a_resource_that_goes_on_after_its_job(kubernetes: KubernetesServer) -> 
     _, _, run = follow(kubernetes, patience=0.1)
     kubernetes.objects["rayjobs"]["watched"]["status"] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
     metadata = {"name": "p", "labels": {"batch.kubernetes.io/job-name": "watched"}}
-    metadata["creationTimestamp"] = "2026-11-21T00:00:00Z"  # type: ignore[assignment]
+    metadata["creationTimestamp"] = "2026-11-21T00:00:00Z"
     kubernetes.pods, kubernetes.logs = [{"metadata": metadata, "status": {"phase": "Failed"}}], {"p": "head is gone\n"}
     with pytest.raises(KubernetesError, match="still RUNNING, but the pod that watches it ended"):
         run()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_manifest import ray_cluster
 from command_line import answer, call
-from conftest import ray_cluster
 from kubernetes_server import KubernetesServer
 
 PLACE = "/apis/ray.io/v1/namespaces/films/rayclusters"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -87,10 +88,14 @@ class RayHead:
 
     def stop(self) -> None:
         """End the head and all that it has started, as where a node is lost."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+        if self.process is None:
+            return
+        # The drivers of jobs have groups of their own.
+        for pid in [self.process.pid, *_descendants(self.process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
 
     def _answers(self) -> bool:
         """Whether jobs can be handed in: the dashboard answers, and so does the head node's agent."""
@@ -100,3 +105,13 @@ class RayHead:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """Processes below one, as `ps` lists them."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    found = [ancestor]
+    for known in found:
+        found += [pid for pid, parent in parents if parent == known]
+    return found[1:]
