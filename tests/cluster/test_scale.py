@@ -88,7 +88,7 @@ def test_a_range_with_the_autoscaler(capsys: pytest.CaptureFixture[str], kuberne
 
 def test_what_the_manifest_or_kueue_forbids(capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer) -> None:
     assert "has no autoscaler" in refused(capsys, "1:8")["message"]
-    queued = ray_cluster("queued", **{"kueue.x-k8s.io/queue-name": "gpus"})
+    queued = ray_cluster("queued", labels={"kueue.x-k8s.io/queue-name": "gpus"})
     kubernetes.add("rayclusters", queued)
     assert "admitted by Kueue (queue gpus)" in refused(capsys, "3", "--cluster", "queued")["message"]
     kubernetes.objects["rayclusters"]["queued"]["spec"]["suspend"] = True

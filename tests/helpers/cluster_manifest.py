@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def ray_cluster(name: str = "films", autoscaling: bool = False, **labels: str) -> dict[str, Any]:
+def ray_cluster(name: str = "films", autoscaling: bool = False, labels: dict[str, str] | None = None) -> dict[str, Any]:
     """A RayCluster with a head that trains nothing, a group for data and one with GPUs."""
 
     def pod(resources: dict[str, Any]) -> dict[str, Any]:
@@ -33,4 +33,4 @@ def ray_cluster(name: str = "films", autoscaling: bool = False, **labels: str) -
     }
     if autoscaling:
         spec["enableInTreeAutoscaling"] = True
-    return {"metadata": {"name": name, "labels": labels}, "spec": spec}
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
