@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raycxr.cluster.connection import ClusterError
 
-_REMEDY = "export RAY_AUTH_TOKEN with the cluster's token (kubectl get secret CLUSTER -o jsonpath={.data.auth_token})"
+_REMEDY = "export RAY_AUTH_TOKEN=$(kubectl get secret CLUSTER -o jsonpath={.data.auth_token} | base64 -d)"
 
 
 def token_origin() -> str | None:
