@@ -174,7 +174,8 @@ def _submitter(head: Mapping[str, Any]) -> dict[str, Any]:
         if key in container
     }
     return {
-        "metadata": {"labels": {"app.kubernetes.io/name": "raycxr", "app.kubernetes.io/component": "submitter"}},
+        # What the NetworkPolicies of k8s/base let through to a head's job API.
+        "metadata": {"labels": {"app.kubernetes.io/name": "raycxr-submitter"}},
         "spec": {
             **spec,
             "restartPolicy": "Never",
@@ -188,6 +189,8 @@ def _submitter(head: Mapping[str, Any]) -> dict[str, Any]:
                         "requests": {"cpu": "100m", "memory": "256Mi"},
                         "limits": {"cpu": "1", "memory": "1Gi"},
                     },
+                    # All else may be read alone.
+                    "env": [{"name": "HOME", "value": "/tmp"}],
                     "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
                 }
             ],

@@ -24,6 +24,7 @@ from raycxr.cluster.kubeconfig import connect_kubernetes
 from raycxr.cluster.kubernetes_api import KubernetesError
 from raycxr.cluster.ray_job_log import RayJobLog
 
+ROOT = Path(__file__).parents[2]
 CONFIG = "train: {epochs: 3}\nstorage: {uri: s3://films/runs}\ndataset: {uri: s3://films/data}\n"
 
 
@@ -96,6 +97,9 @@ def test_a_cluster_of_its_own(
     assert submitter["securityContext"]["runAsNonRoot"] is True
     assert submitter["containers"][0]["image"] == "registry.example/raycxr:0.1.0"
     assert submitter["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+    policies = yaml.safe_load_all((ROOT / "k8s" / "base" / "network.yaml").read_text())
+    (policy,) = (policy for policy in policies if policy["metadata"]["name"] == "submitter")
+    assert spec["submitterPodTemplate"]["metadata"]["labels"] == policy["spec"]["podSelector"]["matchLabels"]
     assert body["metadata"]["annotations"]["raycxr/command"] == "raycxr train x.yaml 'loss={bce: 1, dice: 2}'"
 
 

@@ -118,9 +118,10 @@ def test_versions_are_those_that_are_pinned(name: str) -> None:
     for pod, template in pod_templates(documents):
         for container in containers(template):
             image = container["image"].rpartition("/")[2]
-            if pod == "raycxr-s3":
-                assert image == f"raycxr-s3-server:{raycxr.__version__}"
-            elif pod != "raycxr-mlflow":
+            servers = {"raycxr-s3": "raycxr-s3-server", "raycxr-mlflow": "raycxr-mlflow"}
+            if pod in servers:
+                assert image == f"{servers[pod]}:{raycxr.__version__}"
+            else:
                 assert image == f"raycxr:{raycxr.__version__}-{variant}", f"{pod}/{container['name']}"
 
 
