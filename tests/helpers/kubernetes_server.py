@@ -45,6 +45,8 @@ class KubernetesServer:
         Plural -> name -> object.
     rights : set of (verb, plural) or None
         What the caller may do; None for all.
+    asked : set of (verb, plural)
+        What it has done, or tried to.
     before_patch : callable
         Called with an object just before it is patched, as somebody else who is faster.
     is_away : bool
@@ -57,6 +59,7 @@ class KubernetesServer:
     pods: list[dict[str, Any]] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     rights: set[tuple[str, str]] | None = None
+    asked: set[tuple[str, str]] = field(default_factory=set)
     has_kuberay: bool = True
     before_patch: Callable[[dict[str, Any]], None] | None = None
     is_away: bool = False
@@ -200,6 +203,7 @@ class KubernetesServer:
         return [pod for pod in self.pods if selector.items() <= pod["metadata"]["labels"].items()]
 
     def _refuse(self, verb: str, resource: str, group: str, namespace: str) -> tuple[int, Any] | None:
+        self.asked.add((verb, resource))
         if self.rights is None or (verb, resource) in self.rights:
             return None
         qualified = f"{resource}.{group}" if group else resource

@@ -105,10 +105,10 @@ def test_rights_are_those_that_are_used_and_no_more(name: str) -> None:
         if role["kind"] == "Role"
     }
     expected = {
-        "raycxr-submit": {*_pairs("rayjobs", "get list create delete"), *_pairs("rayclusters", "get list"),
-                          *_pairs("pods", "get list"), *_pairs("pods/log", "get")},
-        "raycxr-scale": {*_pairs("rayclusters", "get list patch"), *_pairs("resourcequotas", "get list"),
-                         *_pairs("pods", "get list")},
+        "raycxr-submit": {*_pairs("rayjobs", "get create"), *_pairs("rayclusters", "get list"),
+                          *_pairs("pods", "list"), *_pairs("pods/log", "get")},
+        "raycxr-scale": {*_pairs("rayclusters", "get list patch"), *_pairs("resourcequotas", "list"),
+                         *_pairs("pods", "list")},
     }  # fmt: skip
     if name == "gpu-autoscale":
         expected["raycxr-autoscaler"] = {*_pairs("pods", "get list"), *_pairs("rayclusters", "get patch")}
