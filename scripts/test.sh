@@ -6,5 +6,6 @@ source "$(dirname "$0")/setup.sh"
 ruff check .
 ruff format --check .
 mypy
-pytest -q
-pytest -q -m slow
+# One core each, or networks of two processes would stand in each other's way.
+OMP_NUM_THREADS=1 pytest -q -n auto
+pytest -q -m slow --durations=20

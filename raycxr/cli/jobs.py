@@ -15,10 +15,18 @@ from raycxr.cli.options import Address, Debug, Json
 if TYPE_CHECKING:
     from raycxr.cluster.job_api import JobApi
 
-# Ray lets a job three seconds to end by itself before it kills it.
-_STOP_SECONDS = 30.0
+# Longer than k8s/base lets a job end by itself before Ray kills it (RAY_JOB_STOP_WAIT_TIME_S).
+_STOP_SECONDS = 60.0
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Name of the job.", show_default=False)]
+
+def _job_id(value: str) -> str:
+    """Refuse what can be no name of a job, and would be another place of the job API."""
+    if not value or not value.isprintable() or any(character in " /?#%" for character in value):
+        raise typer.BadParameter(f"{value!r} is no name of a job, see: raycxr jobs list")
+    return value
+
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Name of the job.", show_default=False, callback=_job_id)]
 
 app = typer.Typer(help="Look at the jobs of a cluster, follow and stop them.", no_args_is_help=True)
 

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+
+def not_empty(value: str | None) -> str | None:
+    """Refuse an empty value, such as that of a variable that is not set."""
+    if value == "":
+        raise typer.BadParameter("it is empty")
+    return value
+
+
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -41,12 +49,21 @@ Address = Annotated[
         help="Job API of the cluster, such as http://localhost:8265; where not given, $RAY_API_SERVER_ADDRESS, "
         "$RAY_ADDRESS, else the cluster on this machine.",
         show_default=False,
+        callback=not_empty,
     ),
 ]
 Namespace = Annotated[
-    str | None, typer.Option(help="Namespace in Kubernetes; where not given, the context's.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Namespace in Kubernetes; where not given, the context's.", show_default=False, callback=not_empty
+    ),
 ]
 Context = Annotated[
     str | None,
-    typer.Option("--context", help="Context of the kubeconfig; where not given, the current one.", show_default=False),
+    typer.Option(
+        "--context",
+        help="Context of the kubeconfig; where not given, the current one.",
+        show_default=False,
+        callback=not_empty,
+    ),
 ]

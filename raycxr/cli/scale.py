@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from raycxr.cli.answer import answer, tell
-from raycxr.cli.options import Context, Debug, Json, Namespace
+from raycxr.cli.options import Context, Debug, Json, Namespace, not_empty
 
 
 def scale(
@@ -15,12 +15,18 @@ def scale(
         str, typer.Argument(metavar="WORKERS", help="4, or 1:8 with the autoscaler.", show_default=False)
     ],
     cluster: Annotated[
-        str | None, typer.Option(metavar="NAME", help="RayCluster.", show_default="the namespace's only one")
+        str | None,
+        typer.Option(metavar="NAME", help="RayCluster.", show_default="the namespace's only one", callback=not_empty),
     ] = None,
     namespace: Namespace = None,
     group: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Worker group.", show_default="the one with GPUs, or the only one"),
+        typer.Option(
+            metavar="NAME",
+            help="Worker group.",
+            show_default="the one with GPUs, or the only one",
+            callback=not_empty,
+        ),
     ] = None,
     kube_context: Context = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the workers are ready.")] = False,

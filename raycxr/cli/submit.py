@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raycxr.cli.answer import answer, answer_error, tell
-from raycxr.cli.options import Address, Context, Debug, Json, Namespace
+from raycxr.cli.options import Address, Context, Debug, Json, Namespace, not_empty
 
 if TYPE_CHECKING:
     from raycxr.cluster.command import Command
@@ -35,7 +35,9 @@ def submit(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the job; submitted again, it is followed and not started twice.", show_default="a new one"
+            help="Name of the job; submitted again, it is followed and not started twice.",
+            show_default="a new one",
+            callback=not_empty,
         ),
     ] = None,
     env: Annotated[
@@ -50,12 +52,17 @@ def submit(
     ship: Annotated[
         bool, typer.Option("--ship", help="Run the package of this machine, not that of the image.")
     ] = False,
-    cpus: Annotated[float, typer.Option(min=0, help="CPUs that the job's driver occupies.")] = 0,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs that the job's driver occupies.")] = 0,
+    cpus: Annotated[float, typer.Option(min=0, max=10_000, help="CPUs that the job's driver occupies.")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, max=10_000, help="GPUs that the job's driver occupies.")] = 0,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Show the log, end with the job.")] = True,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --rayjob: the RayCluster to run on.", show_default="one for this job"),
+        typer.Option(
+            metavar="NAME",
+            help="With --rayjob: the RayCluster to run on.",
+            show_default="one for this job",
+            callback=not_empty,
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -63,10 +70,12 @@ def submit(
             metavar="NAME|FILE",
             help="With --rayjob: the RayCluster, there or in a manifest, after which the job's own one is made.",
             show_default="the namespace's only one",
+            callback=not_empty,
         ),
     ] = None,
     deadline: Annotated[
-        float | None, typer.Option(metavar="HOURS", help="With --rayjob: when it is ended by force.", show_default="72")
+        float | None,
+        typer.Option(metavar="HOURS", help="With --rayjob: when it is ended by force.", show_default="72"),
     ] = None,
     namespace: Namespace = None,
     kube_context: Context = None,
@@ -74,16 +83,18 @@ def submit(
     debug: Debug = False,
 ) -> None:
     """Run a verb as a job on a cluster, and follow its log; the exit status is the job's."""
-    from raycxr.cluster.secret import parse_environment
+    from raycxr.cluster.secret import parse_environment, refuse_secrets
 
     of_rayjob = {"--cluster": cluster, "--like": like, "--deadline": deadline, "--namespace": namespace}
     _refuse_together(rayjob, {**of_rayjob, "--context": kube_context}, {"--address": address, "--ship": ship or None})
     command, config = _checked(context, arguments)
     environment = parse_environment(env or ())
+    refuse_secrets([("--name", name or "")])
     if rayjob:
+        hours = 72.0 if deadline is None else deadline
         _submit_rayjob(
-            command, config, name, environment, (cpus, gpus), cluster, like, deadline or 72.0, namespace, kube_context,
-            follow, json,
+            command, config, name, environment, (cpus, gpus), cluster, like, hours, namespace, kube_context, follow,
+            json,
         )  # fmt: skip
         return
     from raycxr.cluster.job_access import connect_job_api
@@ -144,13 +155,16 @@ def _submit_rayjob(
     json: bool,
 ) -> None:
     from raycxr.cluster.kubeconfig import connect_kubernetes
-    from raycxr.cluster.ray_job import create_rayjob, make_rayjob, rayjob_document, rayjob_name
+    from raycxr.cluster.ray_job import create_rayjob, find_rayjob, make_rayjob, rayjob_document, rayjob_name
     from raycxr.cluster.ray_job_log import RayJobLog
 
     job = rayjob_name(name, command, config)
     kubernetes = connect_kubernetes(kube_context, namespace)
-    manifest = make_rayjob(kubernetes, job, command, environment, occupied, cluster, like, deadline)
-    created = create_rayjob(kubernetes, manifest, tell)
+    # Before anything is asked about its cluster, which may be another one by now.
+    created = None if name is None else find_rayjob(kubernetes, job, command, tell)
+    if created is None:
+        manifest = make_rayjob(kubernetes, job, command, environment, occupied, cluster, like, deadline)
+        created = create_rayjob(kubernetes, manifest, command, tell)
     where = f"--name {job} --namespace {kubernetes.namespace}"
     come_back = (
         f"the same command with {where} follows it; kubectl -n {kubernetes.namespace} delete rayjob {job} ends it"

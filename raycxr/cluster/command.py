@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from raycxr.errors import UsageError
 PROGRAM = ("python", "-m", "raycxr")
 _UNPACK = ("python", "-m", "raycxr.cluster.command")
 # What neither a shell nor two of them, one in the other, read as anything but itself.
+_KEY = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
 
 
@@ -84,16 +86,22 @@ def make_command(arguments: Sequence[str], config: Path | None = None, overrides
     ConfigurationError
         The configuration is missing or wrong.
     """
-    refuse_secrets({f"the argument {argument.partition('=')[0]}": argument for argument in arguments})
+    refuse_secrets([(_called(number, argument), argument) for number, argument in enumerate(arguments, 1)])
     if config is None or (config.is_absolute() and not config.exists()):
         return Command(tuple(arguments))
     paths = config_files(config)
     names = _names(paths)
     files = {name: path.read_text(encoding="utf-8") for name, path in names.items()}
-    refuse_secrets({str(path): files[name] for name, path in names.items()})
+    refuse_secrets([(str(path), files[name]) for name, path in names.items()])
     _check_places(config, arguments[0], overrides, files)
     place = arguments.index(str(config)) if str(config) in arguments else _place(arguments, config)
     return Command((*arguments[:place], next(iter(names)), *arguments[place + 1 :]), files)
+
+
+def _called(number: int, argument: str) -> str:
+    """Name an argument without its value, which may be a secret."""
+    key, separator, _ = argument.partition("=")
+    return f"the argument {key}" if separator and _KEY.fullmatch(key) else f"argument {number}"
 
 
 def _place(arguments: Sequence[str], config: Path) -> int:
@@ -159,9 +167,12 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
 
 def run_sealed(sealed: str) -> None:
     """Unpack a sealed command into a folder of its own, and run it there in place of this process."""
-    document = json.loads(zlib.decompress(base64.urlsafe_b64decode(sealed)))
-    folder = tempfile.mkdtemp(prefix="raycxr-job-")
-    _write(document["files"], Path(folder))
+    text = zlib.decompress(base64.urlsafe_b64decode(sealed))
+    document = json.loads(text)
+    # Named by its content and kept: this process makes room for another one, which nobody waits for.
+    folder = Path("~/.cache/raycxr/jobs").expanduser() / hashlib.sha256(text).hexdigest()[:16]
+    _write(document["files"], folder)
+    folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     os.execv(sys.executable, [sys.executable, *PROGRAM[1:], *document["arguments"]])
 

@@ -146,9 +146,12 @@ def _clock(uri: str) -> Check:
     from raycxr.storage.patience import first_contact
     from raycxr.storage.s3_connection import attempt
 
-    bucket = uri.removeprefix("s3://").split("/")[0]
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     with first_contact():
-        answer = attempt("look at", f"s3://{bucket}", lambda client: client.head_bucket(Bucket=bucket))
+        # What a role for one prefix may ask, unlike HeadBucket.
+        answer = attempt(
+            "list", uri, lambda client: client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix.strip('/')}/", MaxKeys=1)
+        )
     told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     if told is None:
         return Check("clock", True, "the storage tells no time")

@@ -13,7 +13,10 @@ from raycxr.cluster.connection import ClusterError
 from raycxr.cluster.job_access import CHECK_ADDRESS, LostContactError, UnknownJobError, request_reason
 from raycxr.cluster.ray_token import refused
 
-REQUEST_SECONDS = 30
+# Ctrl-C is answered no later, also where the head is silent.
+REQUEST_SECONDS = 10
+# To hand in a job, which takes its package along.
+SUBMIT_SECONDS = 60
 
 
 class JobApi(JobSubmissionClient):  # type: ignore[misc]
@@ -43,7 +46,8 @@ class JobApi(JobSubmissionClient):  # type: ignore[misc]
     def _do_request(self, method: str, endpoint: str, *, data: Any = None, json_data: Any = None) -> Any:
         # Ray's own client would wait for an answer for ever.
         try:
-            return super()._do_request(method, endpoint, data=data, json_data=json_data, timeout=REQUEST_SECONDS)
+            seconds = REQUEST_SECONDS if method == "GET" else SUBMIT_SECONDS
+            return super()._do_request(method, endpoint, data=data, json_data=json_data, timeout=seconds)
         except AuthenticationError:
             raise refused(self._address) from None
         except requests.exceptions.RequestException as error:
@@ -58,5 +62,9 @@ class JobApi(JobSubmissionClient):  # type: ignore[misc]
                 "list those that it knows: raycxr jobs list",
             )
         # Proxies say so while the head is away, and the dashboard while its own processes start.
-        kind = LostContactError if response.status_code in (404, 502, 503, 504) else ClusterError
+        # A dashboard whose GCS is away fails at every question.
+        passes = response.status_code in (404, 502, 503, 504) or (
+            response.status_code >= 500 and response.request.method == "GET"
+        )
+        kind = LostContactError if passes else ClusterError
         raise kind(f"the Ray cluster at {self._address} refused: {lines[-1]}", "see the head's dashboard.log")

@@ -24,6 +24,7 @@ LAST_LINES = 20
 # How often a job is asked for while its log is silent: a connection to a node that is gone is silent for ever.
 _STATUS_SECONDS = 3.0
 _PAUSE_SECONDS = 2.0
+_BETWEEN_SECONDS = 0.5
 # `RuntimeError` is how Ray's client tells that the connection broke.
 _LOST = (LostContactError, aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
 
@@ -86,6 +87,8 @@ class JobLog:
                     return job
                 self._tell_waiting(job)
                 await self._tail()
+                # The agent beside a job may end a connection as often as it is made.
+                await asyncio.sleep(_BETWEEN_SECONDS)
             except UnknownJobError as error:
                 raise self._forgotten() if met else error from None
             except _LOST as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import urllib3
 import yaml
 from kubernetes import client, config
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from raycxr.cluster.kubernetes_api import Kubernetes, KubernetesError
+from raycxr.errors import first_line
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -54,19 +57,24 @@ def _file() -> str:
 
 
 def _from_kubeconfig(file: str, context: str | None, namespace: str | None) -> Kubernetes:
+    remedy = "see: kubectl config get-contexts; kubectl config use-context NAME"
     try:
-        contexts, current = config.list_kube_config_contexts(file)
-    except (config.ConfigException, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise KubernetesError(
-            f"the kubeconfig {file} cannot be used: {first}",
-            "see: kubectl config get-contexts; kubectl config use-context NAME",
-        ) from None
-    known = {entry["name"]: entry["context"] for entry in contexts}
-    name = context or current["name"]
+        merged = KubeConfigMerger(file).config.value
+        known = {node.value["name"]: node.value["context"] or {} for node in merged["contexts"]}
+        users = {node.value["name"]: node.value["user"] or {} for node in merged["users"]}
+        name = context or merged.get("current-context")
+    except (config.ConfigException, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise KubernetesError(f"the kubeconfig {file} cannot be used: {first_line(error)}", remedy) from None
+    if not name:
+        raise KubernetesError(f"the kubeconfig {file} has no current context", f"give --context, or {remedy}")
     if name not in known:
         raise KubernetesError(
             f"the kubeconfig {file} has no context {name!r}", f"choose one of {', '.join(sorted(known))}"
+        )
+    program = (users.get(known[name].get("user"), {}).get("exec") or {}).get("command")
+    if program is not None and shutil.which(program) is None:
+        raise KubernetesError(
+            f"the context {name} of {file} logs in by {program}, which is not installed here", "install it"
         )
     settings = client.Configuration()
     try:

@@ -69,10 +69,10 @@ class Kubernetes:
     def get(self, plural: str, name: str) -> dict[str, Any]:
         """Return a Ray resource."""
         with self.told(KINDS[plural], name):
-            found: dict[str, Any] = self._custom().get_namespaced_custom_object(
+            found = self._custom().get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, plural, name, _request_timeout=_TIMEOUT
             )
-        return found
+        return self._document(found)
 
     def list(self, plural: str) -> list[dict[str, Any]]:
         """Return the Ray resources of a kind."""
@@ -80,12 +80,12 @@ class Kubernetes:
             listed = self._custom().list_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, plural, _request_timeout=_TIMEOUT
             )
-        return list(listed["items"])
+        return list(self._document(listed)["items"])
 
     def create(self, plural: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Ray resource; `ConflictError` where there is one of its name."""
         with self.told(KINDS[plural], manifest["metadata"]["name"]):
-            created: dict[str, Any] = self._custom().create_namespaced_custom_object(
+            created = self._custom().create_namespaced_custom_object(
                 GROUP,
                 VERSION,
                 self.namespace,
@@ -96,12 +96,12 @@ class Kubernetes:
                 _headers={"Content-Type": "application/json"},
                 _request_timeout=_TIMEOUT,
             )
-        return created
+        return self._document(created)
 
     def patch(self, plural: str, name: str, operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Change a Ray resource by a JSON patch; `ConflictError` where one of its tests fails."""
         with self.told(KINDS[plural], name):
-            changed: dict[str, Any] = self._custom().patch_namespaced_custom_object(
+            changed = self._custom().patch_namespaced_custom_object(
                 GROUP,
                 VERSION,
                 self.namespace,
@@ -112,7 +112,7 @@ class Kubernetes:
                 _content_type="application/json-patch+json",
                 _request_timeout=_TIMEOUT,
             )
-        return changed
+        return self._document(changed)
 
     def quotas(self) -> Sequence[Any]:
         """Return the ResourceQuotas of the namespace."""
@@ -166,6 +166,15 @@ class Kubernetes:
                 f"no Kubernetes API server answers at {self.host} ({self.origin}): {reason}",
                 "check the context (kubectl config get-contexts) and the way to the server (VPN, kubectl get nodes)",
             ) from None
+
+    def _document(self, answer: Any) -> dict[str, Any]:
+        """Refuse what the client takes for text, such as the page of a proxy that wants a login."""
+        if not isinstance(answer, dict) or "kind" not in answer:
+            raise KubernetesError(
+                f"what answers at {self.host} ({self.origin}) is no API server of Kubernetes",
+                "check the context (kubectl config get-contexts), and whether a proxy is between",
+            )
+        return answer
 
     def _custom(self) -> client.CustomObjectsApi:
         return client.CustomObjectsApi(self.client)

@@ -11,8 +11,17 @@ PLURAL = "rayclusters"
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 
-def find_cluster(kubernetes: Kubernetes, name: str | None) -> dict[str, Any]:
-    """Return the RayCluster of this name, or the only one of the namespace.
+# KubeRay's label on the cluster of a job, which comes and goes with it.
+_MADE_FOR = "ray.io/originated-from-crd"
+
+
+def find_cluster(kubernetes: Kubernetes, name: str | None, option: str = "--cluster") -> dict[str, Any]:
+    """Return the RayCluster of this name, or the only one of the namespace that was not made for a job.
+
+    Parameters
+    ----------
+    option : str
+        By which the user may name one, for the remedy.
 
     Raises
     ------
@@ -25,14 +34,20 @@ def find_cluster(kubernetes: Kubernetes, name: str | None) -> dict[str, Any]:
             return kubernetes.get(PLURAL, name)
         except AbsentError:
             names = [cluster["metadata"]["name"] for cluster in kubernetes.list(PLURAL)]
-            raise AbsentError(f"no RayCluster {name} in {where}", _choice(names, "--cluster")) from None
-    clusters = kubernetes.list(PLURAL)
+            raise AbsentError(f"no RayCluster {name} in {where}", _choice(names, option)) from None
+    clusters = [cluster for cluster in kubernetes.list(PLURAL) if not _is_of_a_job(cluster)]
     if len(clusters) != 1:
         names = [cluster["metadata"]["name"] for cluster in clusters]
         count = f"{len(names)} RayClusters" if names else "no RayCluster"
-        raise AbsentError(f"{count} in {where}", _choice(names, "--cluster"))
+        raise AbsentError(f"{count} in {where}", _choice(names, option))
     # Items of a list have no kind of their own.
     return clusters[0]
+
+
+def _is_of_a_job(cluster: Mapping[str, Any]) -> bool:
+    metadata = cluster["metadata"]
+    owners = metadata.get("ownerReferences") or []
+    return (metadata.get("labels") or {}).get(_MADE_FOR) == "RayJob" or any(one["kind"] == "RayJob" for one in owners)
 
 
 def _choice(names: list[str], option: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from raycxr.cluster.command import Command
-from raycxr.cluster.kubernetes_api import GROUP, VERSION, ConflictError, Kubernetes, KubernetesError
+from raycxr.cluster.kubernetes_api import GROUP, VERSION, AbsentError, ConflictError, Kubernetes, KubernetesError
 from raycxr.cluster.ray_cluster import QUEUE, find_cluster
 from raycxr.cluster.submission import job_name
 from raycxr.errors import ConfigurationError, UsageError
@@ -21,6 +22,8 @@ COMMAND = "raycxr/command"
 SUBMITTER = "ray-job-submitter"
 # KubeRay puts its own words behind the name, and all must fit into a label.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?")
+# Of an int32, which KubeRay keeps it in.
+_MOST_SECONDS = 2**31 - 1
 # So long the cluster of a job stays after it, for who wants to look.
 _TTL_SECONDS = 60
 # What of the head's pod the submitting pod needs too, to be admitted and scheduled.
@@ -63,23 +66,26 @@ def make_rayjob(
         raise UsageError(
             "--cluster and --like exclude each other", "run on a cluster that exists, or on a new one like it"
         )
-    if deadline <= 0:
-        raise UsageError(f"--deadline {deadline:g} is no time", "give hours, such as 72")
+    if not 1 <= deadline * 3600 <= _MOST_SECONDS:
+        raise UsageError(f"--deadline {deadline:g} is no number of hours for a job", "give hours, such as 72")
     _refuse_shell(environment)
     source = (
-        _read_manifest(Path(like)) if like is not None and _is_file(like) else find_cluster(kubernetes, cluster or like)
+        _read_manifest(Path(like))
+        if like is not None and _is_file(like)
+        else find_cluster(kubernetes, cluster or like, "--like" if cluster is None else "--cluster")
     )
     head = source["spec"]["headGroupSpec"]["template"]
     spec: dict[str, Any] = {
         "entrypoint": command.sealed_entrypoint,
-        "jobId": name,
+        # No jobId: a cluster that still knows one of this name would pass the old job off as this one.
         "submissionMode": "K8sJobMode",
         "backoffLimit": 0,
         "activeDeadlineSeconds": round(deadline * 3600),
         "submitterPodTemplate": _submitter(head),
     }
     if environment:
-        spec["runtimeEnvYAML"] = yaml.safe_dump({"env_vars": dict(environment)})
+        # In JSON, which is YAML: no version of YAML takes a value for a number.
+        spec["runtimeEnvYAML"] = json.dumps({"env_vars": dict(environment)})
     for key, amount in zip(("entrypointNumCpus", "entrypointNumGpus"), occupied, strict=True):
         if amount:
             spec[key] = amount
@@ -104,25 +110,41 @@ def make_rayjob(
     }
 
 
-def create_rayjob(kubernetes: Kubernetes, manifest: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Create a RayJob, or find the one of this name.
+def find_rayjob(
+    kubernetes: Kubernetes, name: str, command: Command, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Find the RayJob of this name that was submitted before, or None.
 
     Raises
     ------
     KubernetesError
-        A RayJob of this name runs another command.
+        It runs another command.
     """
+    try:
+        existing = kubernetes.get(PLURAL, name)
+    except AbsentError:
+        return None
+    if existing["spec"].get("entrypoint") != command.sealed_entrypoint:
+        what = (existing["metadata"].get("annotations") or {}).get(COMMAND) or existing["spec"].get("entrypoint")
+        other = "configuration" if what == f"raycxr {command}" else "command"
+        raise KubernetesError(
+            f"the RayJob {name} is there already with another {other}: {what}", "choose another --name"
+        )
+    say(f"the RayJob {name} is there already ({rayjob_status(existing)}); it is not started twice")
+    return existing
+
+
+def create_rayjob(
+    kubernetes: Kubernetes, manifest: Mapping[str, Any], command: Command, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Create a RayJob; where somebody else was faster, find the one of this name as `find_rayjob` does."""
     name = manifest["metadata"]["name"]
     try:
         created = kubernetes.create(PLURAL, manifest)
     except ConflictError:
-        existing = kubernetes.get(PLURAL, name)
-        if existing["spec"].get("entrypoint") != manifest["spec"]["entrypoint"]:
-            what = (existing["metadata"].get("annotations") or {}).get(COMMAND) or existing["spec"].get("entrypoint")
-            raise KubernetesError(
-                f"the RayJob {name} is there already with another command: {what}", "choose another --name"
-            ) from None
-        say(f"the RayJob {name} is there already ({rayjob_status(existing)}); it is not started twice")
+        existing = find_rayjob(kubernetes, name, command, say)
+        if existing is None:
+            raise
         return existing
     say(
         f"created the RayJob {name} in namespace {kubernetes.namespace}: {manifest['metadata']['annotations'][COMMAND]}"
@@ -229,9 +251,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} holds {len(found)} RayClusters ({kinds})",
             "name a file with one, such as: kubectl kustomize k8s/overlays/gpu",
         )
-    cluster = found[0]
+    spec = found[0].get("spec")
     try:
-        cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["image"]
-    except (KeyError, IndexError, TypeError):
-        raise ConfigurationError(f"the RayCluster in {path} has no head with an image", "see k8s/base") from None
-    return {"metadata": {}, **cluster}
+        for group in (spec["headGroupSpec"], *(spec.get("workerGroupSpecs") or [])):
+            group["template"]["spec"]["containers"][0]["image"]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ConfigurationError(
+            f"the RayCluster in {path} has no head, or a group without an image", "see k8s/base"
+        ) from None
+    return {"spec": spec, "metadata": found[0].get("metadata") or {}}

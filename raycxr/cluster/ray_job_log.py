@@ -64,13 +64,12 @@ class RayJobLog:
         while True:
             try:
                 rayjob = self.kubernetes.get(PLURAL, self.name)
-                self._tell(rayjob)
-                over = (rayjob.get("status") or {}).get("jobDeploymentStatus") in _ENDED
-                finished = self._read()
                 self._lost_at = None
-                if over:
+                self._tell(rayjob)
+                if (rayjob.get("status") or {}).get("jobDeploymentStatus") in _ENDED:
+                    self._read_rest()
                     return rayjob
-                self._check_silence(rayjob, finished)
+                self._check_silence(rayjob, self._read())
             except AbsentError:
                 raise KubernetesError(f"the RayJob {self.name} was deleted", "submit it again") from None
             except (UnreachableError, urllib3.exceptions.HTTPError) as error:
@@ -101,6 +100,13 @@ class RayJobLog:
             self.say(text)
             self._told = text
 
+    def _read_rest(self) -> None:
+        """Show what has not been seen of the log of a job that has ended; its node may be gone."""
+        try:
+            self._read()
+        except (KubernetesError, urllib3.exceptions.HTTPError):
+            self.say(f"the rest of the log of {self.name} cannot be read any more")
+
     def _read(self) -> bool:
         """Show what is new in the submitting pod's log, as long as it goes on; whether it has ended."""
         if not self._readable:
@@ -117,6 +123,10 @@ class RayJobLog:
             return False
         except AbsentError:
             return False
+        except UnreachableError:
+            raise
+        except KubernetesError:
+            pass  # the container has not started yet, or is gone
         return pods[-1].status.phase in ("Succeeded", "Failed")
 
     def _stream(self, pod: str) -> None:

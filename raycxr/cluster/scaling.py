@@ -92,7 +92,9 @@ def scale(
         scaling = Scaling(name, str(own["groupName"]), workers, changes)
         if not changes:
             return scaling
-        more = workers.most - int(own.get("replicas") or 0)
+        # A range that reaches no further than before brings no more pods than its lower end asks for.
+        further = workers.most > int(own.get("maxReplicas", _UNLIMITED)) or not workers.is_range
+        more = (workers.most if further else workers.least) - int(own.get("replicas") or 0)
         try:
             refuse_over_quota(kubernetes, own["template"], more * int(own.get("numOfHosts") or 1))
         except ForbiddenError as error:

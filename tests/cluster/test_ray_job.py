@@ -76,7 +76,8 @@ def test_a_cluster_of_its_own(
     kubernetes.objects["rayclusters"]["films"]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
     kubernetes.objects["rayclusters"]["films"]["spec"]["suspend"] = True
     ended(kubernetes, "night", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
-    options = ["--rayjob", "--name", "night", "--env", "AWS_REGION=eu-central-1", "--deadline", "2", "--json"]
+    variables = ["--env", "AWS_REGION=eu-central-1", "--env", "LR=1e3", "--env", "Y=y"]
+    options = ["--rayjob", "--name", "night", *variables, "--deadline", "2", "--json"]
     status, out, err = call(capsys, "submit", *options, "--", "train", "x.yaml", "loss={bce: 1, dice: 2}")
     assert status == 0, err
     document = json.loads(out)
@@ -89,7 +90,8 @@ def test_a_cluster_of_its_own(
     spec = body["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["activeDeadlineSeconds"] == 7200
-    assert yaml.safe_load(spec["runtimeEnvYAML"]) == {"env_vars": {"AWS_REGION": "eu-central-1"}}
+    # As text in every YAML, also what some take for numbers or for yes.
+    assert json.loads(spec["runtimeEnvYAML"]) == {"env_vars": {"AWS_REGION": "eu-central-1", "LR": "1e3", "Y": "y"}}
     assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     assert "suspend" not in spec["rayClusterSpec"]
     assert spec["rayClusterSpec"]["workerGroupSpecs"][1]["replicas"] == 2
@@ -140,6 +142,20 @@ def test_like_a_manifest(capsys: pytest.CaptureFixture[str], kubernetes: Kuberne
     assert "cannot read" in refused(capsys, "--like", "absent.yaml", "--", "runs", "s3://films/runs")["message"]
 
 
+def test_while_the_cluster_of_another_job_is_there(
+    capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer
+) -> None:
+    job = ["--no-follow", "--", "runs", "s3://films/runs"]
+    submitted(capsys, "--name", "night", *job)
+    assert set(kubernetes.objects["rayclusters"]) == {"films", "night-x7k2p"}
+    submitted(capsys, "--name", "day", *job)
+    # What was submitted is found, also where what it was made after is gone.
+    kubernetes.objects["rayclusters"].clear()
+    submitted(capsys, "--name", "night", *job)
+    assert sum(request.method == "POST" for request in kubernetes.requests) == 2
+    assert refused(capsys, "--name", "third", *job)["message"] == "no RayCluster in namespace films"
+
+
 def test_the_same_name_twice(capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer) -> None:
     ended(kubernetes, "once", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     first = submitted(capsys, "--name", "once", "--", "runs", "s3://films/runs")
@@ -187,7 +203,16 @@ def test_a_log_that_may_not_be_read(capsys: pytest.CaptureFixture[str], kubernet
         (["--address", "http://x:8265", "--", "runs", "s3://films/runs"], "--address does not go with --rayjob"),
         (["--name", "Night_1", "--", "runs", "s3://films/runs"], "no name of a RayJob"),
         (["--cluster", "films", "--like", "films", "--", "runs", "s3://films/runs"], "exclude each other"),
-        (["--deadline", "-3", "--", "runs", "s3://films/runs"], "is no time"),
+        *(
+            (["--deadline", hours, "--", "runs", "s3://films/runs"], "is no number of hours")
+            for hours in ("-3", "0", "nan", "inf", "0.0001", "1e9")
+        ),
+        *(
+            ([option, "", "--", "runs", "s3://films/runs"], "it is empty")
+            for option in ("--name", "--cluster", "--like", "--namespace", "--context")
+        ),
+        (["--cpus", "inf", "--", "runs", "s3://films/runs"], "Invalid value for '--cpus'"),
+        (["--like", "absent", "--", "runs", "s3://films/runs"], "no RayCluster absent"),
         (["--env", "GREETING=$HOME", "--", "runs", "s3://films/runs"], "let a shell change this value"),
         (["--cluster", "absent", "--", "runs", "s3://films/runs"], "no RayCluster absent"),
     ],
@@ -238,6 +263,18 @@ def test_an_api_server_that_stays_away(kubernetes: KubernetesServer) -> None:
     with pytest.raises(KubernetesError, match=r"no answer from .* watched may still run"):
         run()
     assert sum("lost contact" in line for line in told) == 1
+
+
+def test_a_log_that_is_lost_with_its_node(kubernetes: KubernetesServer) -> None:
+    log, told, run = follow(kubernetes, patience=0.1)
+    metadata = {"name": "p", "labels": {"batch.kubernetes.io/job-name": "watched"}}
+    metadata["creationTimestamp"] = "2026-11-21T00:00:00Z"
+    kubernetes.pods = [{"metadata": metadata, "status": {"phase": "Succeeded"}}]
+    kubernetes.objects["rayjobs"]["watched"]["status"] = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+    for failure in ((500, "InternalError", "dial tcp 10.0.0.7:10250: i/o timeout"), None):
+        kubernetes.log_failure = failure
+        assert log.error(run()) is None
+    assert [line for line in told if "cannot be read any more" in line] != []
 
 
 def test_a_sealed_command_passes_two_shells() -> None:

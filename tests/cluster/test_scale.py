@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cluster_manifest import ray_cluster
 from command_line import answer, call
 from kubernetes_server import KubernetesServer
@@ -216,8 +217,36 @@ def test_kubeconfigs_that_lead_nowhere(
         (tmp_path / "broken").write_text(content)
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "broken"))
         assert f"the kubeconfig {tmp_path}/broken cannot be used" in refused(capsys, "3")["message"]
+    document = yaml.safe_load(kubernetes.write_kubeconfig(tmp_path / "own").read_text())
+    document["users"][0]["user"] = {
+        "exec": {"command": "absent-login", "apiVersion": "client.authentication.k8s.io/v1"}
+    }
+    (tmp_path / "own").write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "own"))
+    assert "logs in by absent-login, which is not installed" in refused(capsys, "3")["message"]
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path))
+    assert f"the kubeconfig {tmp_path} cannot be used" in refused(capsys, "3")["message"]
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     assert "no kubeconfig at" in refused(capsys, "3")["message"]
+
+
+def test_a_kubeconfig_without_a_current_context(
+    capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = yaml.safe_load(kubernetes.write_kubeconfig(tmp_path / "own").read_text())
+    del document["current-context"]
+    (tmp_path / "own").write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "own"))
+    assert answer(capsys, "scale", 3, "--context", "films-admin")["replicas"] == 3
+    assert "has no current context" in refused(capsys, "3")["message"]
+
+
+def test_an_answer_that_is_no_document(
+    capsys: pytest.CaptureFixture[str], kubernetes: KubernetesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that wants a login answers with its page."""
+    monkeypatch.setattr(kubernetes, "answer", lambda request, token: (200, "<html>log in</html>"))
+    assert "is no API server of Kubernetes" in refused(capsys, "3")["message"]
 
 
 def pod(name: str, ready: bool, message: str = "") -> dict[str, Any]:

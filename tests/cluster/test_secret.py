@@ -24,6 +24,11 @@ from raycxr.errors import UsageError
         "MLFLOW_TRACKING_PASSWORD",
         "WANDB_API_KEY",
         "DB_PASSWD",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "GITHUB_PAT",
+        "REDISCLI_AUTH",
+        "MYSQL_PWD",
+        "GHAUTHTOKEN",
     ],
 )
 def test_variables_that_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +43,16 @@ def test_variables_that_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "name",
-    ["AWS_ENDPOINT_URL", "AWS_REGION", "AWS_WEB_IDENTITY_TOKEN_FILE", "RAY_AUTH_TOKEN_PATH", "TOKENIZERS_PARALLELISM"],
+    [
+        "AWS_ENDPOINT_URL",
+        "AWS_REGION",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "RAY_AUTH_TOKEN_PATH",
+        "TOKENIZERS_PARALLELISM",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "MAX_TOKENS",
+        "PWD",
+    ],
 )
 def test_variables_that_travel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_secret_name(name)
@@ -60,6 +74,11 @@ def test_values_of_secrets_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         parse_environment(["HINT=so wJalrXUtnFEMI"])
     with pytest.raises(UsageError, match=r"the argument train\.name holds the value"):
         make_command(["train", "x.yaml", "train.name=wJalrXUtnFEMI"])
+    # Of two arguments of one key both are looked at; one without a key is named by its place.
+    for arguments in (["train", "x.yaml", "train.name=wJalrXUtnFEMI", "train.name=fine"], ["runs", "wJalrXUtnFEMI"]):
+        with pytest.raises(UsageError, match=r"the argument train\.name|argument 2 holds the value") as error:
+            make_command(arguments)
+        assert "wJalr" not in str(error.value)
     config = tmp_path / "x.yaml"
     config.write_text("train: {name: wJalrXUtnFEMI}\n")
     with pytest.raises(UsageError, match=r"x\.yaml holds the value") as error:
@@ -70,6 +89,8 @@ def test_values_of_secrets_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_urls_with_passwords() -> None:
     with pytest.raises(UsageError, match="a URL with a password"):
         parse_environment(["AWS_ENDPOINT_URL=http://me:open-sesame@s3.example"])
-    with pytest.raises(UsageError, match="a URL with a password"):
-        make_command(["runs", "http://me:open-sesame@s3.example/x"])
+    for url in ("http://me:open-sesame@s3.example/x", "https://s3.example/x?X-Amz-Signature=open-sesame"):
+        with pytest.raises(UsageError, match="argument 2 holds a URL with a password") as error:
+            make_command(["runs", url])
+        assert "sesame" not in str(error.value)
     assert parse_environment(["AWS_ENDPOINT_URL=http://s3.example:9000/a@b:c"]) != {}

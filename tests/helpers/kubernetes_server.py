@@ -51,6 +51,8 @@ class KubernetesServer:
         Called with an object just before it is patched, as somebody else who is faster.
     is_away : bool
         Connections end without an answer.
+    log_failure : (int, str, str) or None
+        Code, reason and message with which logs are refused.
     """
 
     namespace: str = "films"
@@ -63,6 +65,7 @@ class KubernetesServer:
     has_kuberay: bool = True
     before_patch: Callable[[dict[str, Any]], None] | None = None
     is_away: bool = False
+    log_failure: tuple[int, str, str] | None = None
     requests: list[Request] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
     version: int = 100
@@ -166,6 +169,11 @@ class KubernetesServer:
         name = body["metadata"]["name"]
         if name in self.objects[plural]:
             return _status(409, "AlreadyExists", f'{plural}.ray.io "{name}" already exists')
+        if "rayClusterSpec" in body.get("spec", {}):
+            # KubeRay makes the job's own cluster at once.
+            labels = {"ray.io/originated-from-crd": "RayJob", "ray.io/originated-from-cr-name": name}
+            own = {"metadata": {"name": f"{name}-x7k2p", "labels": labels}, "spec": body["spec"]["rayClusterSpec"]}
+            self.add("rayclusters", own)
         return 201, self.add(plural, body)
 
     def _patch(self, request: Request, kept: dict[str, Any], name: str) -> tuple[int, Any]:
@@ -193,10 +201,19 @@ class KubernetesServer:
         if refusal is not None:
             return refusal
         if resource == "pods/log":
-            return 200, self.logs[rest[0]]
+            return self._log(request, rest[0])
         kinds = {"resourcequotas": ("ResourceQuotaList", self.quotas), "pods": ("PodList", self._selected(request))}
         kind, items = kinds[plural]
         return 200, {"apiVersion": "v1", "kind": kind, "metadata": {}, "items": items}
+
+    def _log(self, request: Request, pod: str) -> tuple[int, Any]:
+        if request.query.get("container") != ["ray-job-submitter"] or request.query.get("follow") != ["true"]:
+            return self._mistake(400, f"a log is asked for by {request.query}")
+        if self.log_failure is not None:
+            return _status(*self.log_failure)
+        if pod not in self.logs:
+            return _status(400, "BadRequest", f'container "ray-job-submitter" in pod "{pod}" is waiting to start')
+        return 200, self.logs[pod]
 
     def _selected(self, request: Request) -> list[dict[str, Any]]:
         selector = dict(pair.split("=") for pair in request.query.get("labelSelector", [""])[0].split(",") if pair)

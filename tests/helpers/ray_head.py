@@ -49,6 +49,8 @@ class RayHead:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            # As in k8s/base: a job that is stopped has time to end by itself, on a busy machine too.
+            "RAY_JOB_STOP_WAIT_TIME_S": "30",
             **(environment or {}),
         }
 
@@ -61,7 +63,11 @@ class RayHead:
         return f"127.0.0.1:{self.gcs}"
 
     def __enter__(self) -> RayHead:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -99,12 +105,16 @@ class RayHead:
 
     def _answers(self) -> bool:
         """Whether jobs can be handed in: the dashboard answers, and so does the head node's agent."""
-        request = urllib.request.Request(f"{self.url}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"})
+        jobs = urllib.request.Request(f"{self.url}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"})
+        agent = urllib.request.Request(f"http://127.0.0.1:{self.agent}/api/healthz")
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                return bool(answer.status == 200)
+            for request in (jobs, agent):
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    if answer.status != 200:
+                        return False
         except OSError:
             return False
+        return True
 
 
 def _descendants(ancestor: int) -> list[int]:

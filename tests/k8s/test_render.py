@@ -100,16 +100,16 @@ def test_queues_and_autoscaling_are_never_together(name: str) -> None:
 def test_selectors_select(name: str) -> None:
     documents = overlay(name)
     labels = [template["metadata"]["labels"] for _, template in pod_templates(documents)]
-    # What the operator adds.
-    labels += [{**one, "ray.io/cluster": "raycxr", "ray.io/node-type": "head"} for one in labels]
 
     def selects(selector: Document) -> bool:
         wanted = selector.get("matchLabels", {}).items()
         return any(wanted <= one.items() for one in labels)
 
     for policy in of_kind(documents, "NetworkPolicy"):
-        # A cluster without jobs has no submitter.
-        expected = name in JOBS or policy["metadata"]["name"] != "submitter"
+        # A cluster without jobs has no submitter, and a client is the user's own.
+        expected = (name in JOBS or policy["metadata"]["name"] != "submitter") and policy["metadata"][
+            "name"
+        ] != "client"
         assert selects(policy["spec"]["podSelector"]) == expected
     for document in of_kind(documents, "PodDisruptionBudget", "PodMonitor", "Deployment"):
         assert selects(document["spec"]["selector"]), document["metadata"]["name"]

@@ -15,6 +15,7 @@ from manifests import (
     OVERLAYS,
     ROOT,
     cluster_specs,
+    composed,
     containers,
     environment,
     group,
@@ -29,6 +30,7 @@ from manifests import (
 )
 
 import raycxr
+from raycxr.cluster.doctor import SHM_BYTES
 
 LOCK = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
 GIB = 2**30
@@ -37,6 +39,8 @@ GIB = 2**30
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_shared_memory_holds_the_object_store_and_the_memory_limit_counts_it(name: str) -> None:
     for _, spec in cluster_specs(overlay(name)):
+        # Else doctor keeps the head from starting.
+        assert volume_bytes(spec["headGroupSpec"]["template"], "shared-memory") >= SHM_BYTES
         for one in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
             template = one["template"]
             shared = volume_bytes(template, "shared-memory")
@@ -93,9 +97,11 @@ def test_the_development_cluster_fits_a_laptop() -> None:
     assert memory <= 13 * GIB
 
 
-def test_a_whole_cluster_and_its_submitter_fit_into_the_quota() -> None:
-    documents = overlay("jobs-gpu-kueue")
-    (queue,) = of_kind(documents, "ClusterQueue")
+@pytest.mark.parametrize("name", [name for name in CLUSTERS if "autoscale" not in name])
+def test_a_whole_cluster_and_its_submitter_fit_into_the_quota(name: str, tmp_path: Path) -> None:
+    """Kueue may be added to any cluster of fixed size."""
+    documents = overlay(f"jobs-{name}")
+    (queue,) = of_kind(documents if "kueue" in name else composed(tmp_path, name, "kueue"), "ClusterQueue")
     (flavor,) = queue["spec"]["resourceGroups"][0]["flavors"]
     quota = {one["name"]: quantity(one["nominalQuota"]) for one in flavor["resources"]}
     spec = dict(cluster_specs(documents))["raycxr-train"]
@@ -107,7 +113,7 @@ def test_a_whole_cluster_and_its_submitter_fit_into_the_quota() -> None:
                 for resource, value in container["resources"]["requests"].items():
                     asked[resource] += quantity(value) * replicas.get(pod.removeprefix("raycxr-train-"), 1)
     assert {resource: value for resource, value in asked.items() if value > quota[resource]} == {}
-    assert asked["nvidia.com/gpu"] > 0
+    assert (asked["nvidia.com/gpu"] > 0) == (name != "dev")
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -144,11 +150,13 @@ def test_the_image_is_built_from_what_is_pinned() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_the_dashboard_shows_metrics_that_ray_has() -> None:
+def test_the_dashboard_shows_metrics_that_ray_has(tmp_path: Path) -> None:
     (folder,) = importlib.util.find_spec("ray").submodule_search_locations  # type: ignore[union-attr, misc]
     panels = Path(folder) / "dashboard" / "modules" / "metrics" / "dashboards"
     known = set(re.findall(r"\bray_[a-z_]+", "".join(path.read_text() for path in panels.glob("*.py"))))
-    document = json.loads(named(overlay("gpu"), "ConfigMap", "raycxr-dashboard")["data"]["raycxr.json"])
+    document = json.loads(
+        named(composed(tmp_path, "gpu", "monitoring"), "ConfigMap", "raycxr-dashboard")["data"]["raycxr.json"]
+    )
     expressions = [target["expr"] for panel in document["panels"] for target in panel["targets"]]
     shown = {metric for one in expressions for metric in re.findall(r"\b(ray_[a-z_]+)\{", one)}
     assert len(shown) >= 12
