@@ -251,7 +251,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path} holds {len(found)} RayClusters ({kinds})",
             "name a file with one, such as: kubectl kustomize k8s/overlays/gpu",
         )
-    spec = found[0].get("spec")
+    spec: Any = found[0].get("spec")
     try:
         for group in (spec["headGroupSpec"], *(spec.get("workerGroupSpecs") or [])):
             group["template"]["spec"]["containers"][0]["image"]

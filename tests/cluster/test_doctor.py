@@ -14,7 +14,6 @@ from ray_head import free_port
 
 from raycxr.cluster.doctor import SHM_BYTES, Check, examine
 
-
 # A container has 64 MB unless told otherwise, which doctor rightly finds too small.
 has_shared_memory = pytest.mark.skipif(
     shutil.disk_usage("/dev/shm").total < SHM_BYTES, reason="/dev/shm of this machine is smaller than Ray wants it"
