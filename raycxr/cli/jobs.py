@@ -129,8 +129,7 @@ def _table(documents: list[dict[str, Any]]) -> str:
     for document in documents:
         started = document["started"]
         when = "-" if started is None else f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M:%S}"
-        command = document["command"].removeprefix("python -m ")
-        rows.append((document["submission_id"], document["status"], when, command[:80]))
+        rows.append((document["submission_id"], document["status"], when, document["command"][:80]))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows

@@ -25,6 +25,8 @@ from raycxr.errors import UsageError
 # Not the console script: in a job's own folder a shipped package must win over the image's.
 PROGRAM = ("python", "-m", "raycxr")
 _UNPACK = ("python", "-m", "raycxr.cluster.command")
+# A comment to the shell, for people who look at the job.
+_TOLD = "  # raycxr "
 # What neither a shell nor two of them, one in the other, read as anything but itself.
 _KEY = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
@@ -45,10 +47,15 @@ class Command:
     arguments: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def entrypoint(self) -> str:
-        """Command line for one shell, in a folder where the files lie."""
-        return shlex.join((*PROGRAM, *self.arguments))
+    def entrypoint(self, ship: bool) -> str:
+        """Command line for one shell: in the folder that is shipped, or with the files inside.
+
+        Files in a folder of Ray's are fetched anew on every node before its first process of the job starts: where
+        several nodes share a machine, the folder is taken away from those that run in it.
+        """
+        if ship or not self.files:
+            return shlex.join((*PROGRAM, *self.arguments))
+        return f"{self.sealed_entrypoint}{_TOLD}{' '.join(str(self).split())}"
 
     @property
     def sealed_entrypoint(self) -> str:
@@ -137,24 +144,20 @@ def _check_places(config: Path, verb: str, overrides: Sequence[str], files: Mapp
             )
 
 
-@contextmanager
-def job_folder(command: Command, ship: bool) -> Iterator[Path | None]:
-    """Folder with what travels with a command, or None where nothing does; gone after the `with` block.
+def told_command(entrypoint: str) -> str:
+    """Say what a job runs, in the words in which it was submitted."""
+    _, separator, told = entrypoint.partition(_TOLD)
+    return f"raycxr {told}" if separator else entrypoint.removeprefix("python -m ")
 
-    Parameters
-    ----------
-    ship : bool
-        Take the package that runs here along, rather than use the image's.
-    """
-    if not command.files and not ship:
-        yield None
-        return
+
+@contextmanager
+def shipped_folder(command: Command) -> Iterator[Path]:
+    """Folder with the package that runs here and the files of a command; gone after the `with` block."""
     with tempfile.TemporaryDirectory(prefix="raycxr-job-") as name:
         folder = Path(name)
         _write(command.files, folder)
-        if ship:
-            package = Path(raycxr.__file__).parent
-            shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        package = Path(raycxr.__file__).parent
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         yield folder
 
 

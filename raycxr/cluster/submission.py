@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raycxr.cluster.command import Command, job_folder
+from raycxr.cluster.command import Command, shipped_folder, told_command
 from raycxr.cluster.connection import ClusterError
 from raycxr.cluster.job_access import LostContactError
 from raycxr.errors import InterruptionError, RaycxrError, UsageError
@@ -71,10 +72,10 @@ def submit(
     if existing is None:
         say(f"submitted {name}: raycxr {command}")
         return api.get_job_info(name)
-    if existing.entrypoint != command.entrypoint:
-        raise ClusterError(
-            f"{name} is there already with another command: {existing.entrypoint}", "choose another --name"
-        )
+    if existing.entrypoint != command.entrypoint(ship):
+        told = told_command(existing.entrypoint)
+        other = "configuration" if told == f"raycxr {command}" else "command"
+        raise ClusterError(f"{name} is there already with another {other}: {told}", "choose another --name")
     ended = existing.status.is_terminal()
     state = f"has ended already: {existing.status}" if ended else f"is {str(existing.status).lower()} already"
     say(f"{name} {state}; it is not started twice")
@@ -85,13 +86,13 @@ def _start(
     api: JobApi, command: Command, name: str, environment: Mapping[str, str], cpus: float, gpus: float, ship: bool
 ) -> JobDetails | None:
     """Start a job; where another submission of the same name came first, return that one."""
-    with job_folder(command, ship) as folder:
+    with shipped_folder(command) if ship else nullcontext() as folder:
         runtime: dict[str, Any] = {"env_vars": dict(environment)} if environment else {}
         if folder is not None:
             runtime["working_dir"] = str(folder)
         try:
             api.submit_job(
-                entrypoint=command.entrypoint,
+                entrypoint=command.entrypoint(ship),
                 submission_id=name,
                 runtime_env=runtime,
                 # Ray's own default for none is the head, which is where a driver without resources belongs.
@@ -121,7 +122,7 @@ def job_document(api: JobApi, job: JobDetails) -> dict[str, Any]:
         "submission_id": job.submission_id,
         "status": str(job.status),
         "address": api.get_address(),
-        "command": job.entrypoint,
+        "command": told_command(job.entrypoint),
         "message": job.message,
         "started": None if job.start_time is None else job.start_time / 1000,
         "ended": None if not job.end_time else job.end_time / 1000,

@@ -76,7 +76,7 @@ def test_a_job_from_its_start_to_its_listing(head: RayHead, phantom_config: Path
     assert err.count("epoch 1/2") == err.count("epoch 2/2") == 1
     assert (tmp_path / "first" / "best" / "bundle.json").exists()
     # The file has come along: the command names it as it lies in the job's folder.
-    assert document["command"].startswith(f"python -m raycxr train {phantom_config.name} ")
+    assert document["command"].startswith(f"raycxr train {phantom_config.name} ")
     status, again, err = raycxr(head.token, "submit", *options, *job)
     assert (status, again) == (0, document)
     assert "first has ended already: SUCCEEDED; it is not started twice" in err

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from raycxr.cluster.command import Command, job_folder, make_command
+import raycxr
+from raycxr.cluster.command import Command, make_command, shipped_folder, told_command
 from raycxr.errors import ConfigurationError, UsageError
 
 SHARED = "train: {epochs: 3}\nstorage: {uri: s3://films/runs}\ndataset: {uri: s3://films/data}\n"
@@ -27,12 +32,31 @@ def test_a_configuration_travels_with_those_that_it_extends(configs: Path) -> No
     command = make_command(["train", str(config), "train.epochs=5"], config, ["train.epochs=5"])
     assert command.arguments == ("train", "configs/jsrt/small.yaml", "train.epochs=5")
     assert set(command.files) == {"configs/jsrt/small.yaml", "configs/base.yaml"}
-    assert command.entrypoint == "python -m raycxr train configs/jsrt/small.yaml train.epochs=5"
-    with job_folder(command, ship=False) as folder:
-        assert folder is not None
+    told = "raycxr train configs/jsrt/small.yaml train.epochs=5"
+    assert (command.entrypoint(ship=True), told_command(command.entrypoint(ship=True))) == (f"python -m {told}", told)
+    assert told_command(command.entrypoint(ship=False)) == told
+    with shipped_folder(command) as folder:
         assert (folder / "configs" / "base.yaml").read_text() == SHARED
-        assert sorted(path.name for path in folder.iterdir()) == ["configs"]
+        assert sorted(path.name for path in folder.iterdir()) == ["configs", "raycxr"]
     assert not folder.exists()
+
+
+def test_files_lie_inside_the_command_line(configs: Path, tmp_path: Path) -> None:
+    config = Path("configs/jsrt/small.yaml")
+    overrides = ["train.name='two # $HOME'", "resources={\nworkers: 1}"]
+    command = make_command(["config", str(config), *overrides], config, overrides)
+    (tmp_path / "elsewhere").mkdir()
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(raycxr.__file__).parents[1])}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    for _ in range(2):  # the folder of the first is there at the second
+        done = subprocess.run(
+            ["sh", "-c", command.entrypoint(ship=False)],
+            cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        values = yaml.safe_load(done.stdout)
+        assert (values["train"]["name"], values["train"]["epochs"]) == ("two # $HOME", 2)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_one_from_elsewhere(configs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,16 +74,14 @@ def test_one_of_the_image(configs: Path) -> None:
     config = Path("/app/configs/jsrt/structures_256.yaml")
     command = make_command(["train", str(config)], config)
     assert command == Command(("train", str(config)))
-    with job_folder(command, ship=False) as folder:
-        assert folder is None
+    assert command.entrypoint(ship=False) == f"python -m raycxr train {config}"
     with pytest.raises(ConfigurationError, match="no configuration at"):
         make_command(["train", "absent.yaml"], Path("absent.yaml"))
 
 
 def test_the_package_is_shipped(configs: Path) -> None:
     (configs.parent / "data").mkdir()
-    with job_folder(Command(("runs", "s3://films")), ship=True) as folder:
-        assert folder is not None
+    with shipped_folder(Command(("runs", "s3://films"))) as folder:
         assert sorted(path.name for path in folder.iterdir()) == ["raycxr"]
         assert (folder / "raycxr" / "cli" / "main.py").is_file()
         assert not list(folder.rglob("__pycache__"))

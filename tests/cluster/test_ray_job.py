@@ -290,4 +290,4 @@ def test_a_sealed_command_passes_two_shells() -> None:
     done = subprocess.run(once, shell=True, capture_output=True, text=True, env=environment, check=True)
     resolved = yaml.safe_load(done.stdout)
     assert (resolved["optimizer"]["lr"], resolved["train"]["name"], resolved["loss"]) == (0.5, "it's", {"bce": 1.0})
-    assert shlex.split(command.entrypoint)[3:] == list(command.arguments)
+    assert shlex.split(command.entrypoint(ship=True))[3:] == list(command.arguments)
