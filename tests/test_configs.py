@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pod_environment import ON_A_CLUSTER
 
 from raycxr.cli.main import run
 from raycxr.config.augment import AugmentSection
@@ -53,10 +54,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tb/resunet.yaml": {"preset": "contrast_noise"},
     "tb/unet.yaml": {"preset": "contrast_noise"},
 }
-# What the environment of a pod says to the configurations in kubernetes/.
-ON_A_CLUSTER = {"RAYCXR_STORAGE": "storage", "RAYCXR_FILM_SIZE": "96", "RAYCXR_EPOCHS": "1", "RAYCXR_BATCH_SIZE": "4",
-                "RAYCXR_TRIALS": "2", "RAYCXR_WORKERS": "1", "RAYCXR_CPUS_PER_WORKER": "1",
-                "RAYCXR_GPUS_PER_WORKER": "0", "RAYCXR_MAX_FAILURES": "3", "RAY_ADDRESS": "127.0.0.1:6379"}  # fmt: skip
 # Measured of every class and on any film; and those of a data set whose films may show nothing.
 SHARES = ("dice", "iou", "precision", "recall", "pixel_accuracy", "calibration_error")
 OF_EMPTY_FILMS = ("siim_score", "floor", "negatives_empty")

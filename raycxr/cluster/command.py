@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import raycxr
 from raycxr.cluster.secret import refuse_secrets
@@ -25,8 +26,7 @@ from raycxr.errors import UsageError
 # Not the console script: in a job's own folder a shipped package must win over the image's.
 PROGRAM = ("python", "-m", "raycxr")
 _UNPACK = ("python", "-m", "raycxr.cluster.command")
-# A comment to the shell, for people who look at the job.
-_TOLD = "  # raycxr "
+_FILES = "RAYCXR_JOB_FILES"
 # What neither a shell nor two of them, one in the other, read as anything but itself.
 _KEY = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+-]+")
@@ -48,14 +48,17 @@ class Command:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def entrypoint(self, ship: bool) -> str:
-        """Command line for one shell: in the folder that is shipped, or with the files inside.
+        """Command line for one shell: in a folder that is shipped, or beside the variables of `environment`."""
+        unpacked = ship or not self.files
+        return shlex.join((*(PROGRAM if unpacked else _UNPACK), *self.arguments))
 
-        Files in a folder of Ray's are fetched anew on every node before its first process of the job starts: where
-        several nodes share a machine, the folder is taken away from those that run in it.
+    def environment(self, ship: bool) -> dict[str, str]:
+        """Variables in which the files travel that are not in a folder that is shipped.
+
+        Ray would fetch a folder anew on every node before its first process of the job starts: where several nodes
+        share a machine, it is taken away from those that run in it.
         """
-        if ship or not self.files:
-            return shlex.join((*PROGRAM, *self.arguments))
-        return f"{self.sealed_entrypoint}{_TOLD}{' '.join(str(self).split())}"
+        return {} if ship or not self.files else {_FILES: _pack(dict(self.files))}
 
     @property
     def sealed_entrypoint(self) -> str:
@@ -66,8 +69,7 @@ class Command:
         """
         if not self.files and all(_PLAIN.fullmatch(argument) for argument in self.arguments):
             return " ".join((*PROGRAM, *self.arguments))
-        document = json.dumps({"arguments": self.arguments, "files": dict(self.files)})
-        return " ".join((*_UNPACK, base64.urlsafe_b64encode(zlib.compress(document.encode(), 9)).decode()))
+        return " ".join((*_UNPACK, _pack({"arguments": self.arguments, "files": dict(self.files)})))
 
     def __str__(self) -> str:
         return shlex.join(self.arguments)
@@ -146,8 +148,11 @@ def _check_places(config: Path, verb: str, overrides: Sequence[str], files: Mapp
 
 def told_command(entrypoint: str) -> str:
     """Say what a job runs, in the words in which it was submitted."""
-    _, separator, told = entrypoint.partition(_TOLD)
-    return f"raycxr {told}" if separator else entrypoint.removeprefix("python -m ")
+    for program in (_UNPACK, PROGRAM):
+        prefix = " ".join(program) + " "
+        if entrypoint.startswith(prefix):
+            return f"raycxr {entrypoint.removeprefix(prefix)}"
+    return entrypoint
 
 
 @contextmanager
@@ -168,17 +173,36 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def run_sealed(sealed: str) -> None:
-    """Unpack a sealed command into a folder of its own, and run it there in place of this process."""
-    text = zlib.decompress(base64.urlsafe_b64decode(sealed))
-    document = json.loads(text)
+def _pack(document: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(json.dumps(document).encode(), 9)).decode()
+
+
+def _unpack(packed: str) -> Any:
+    return json.loads(zlib.decompress(base64.urlsafe_b64decode(packed)))
+
+
+def run_unpacked(arguments: Sequence[str], files: str | None) -> None:
+    """Write the files of a command into a folder of their own, and run it there in place of this process.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Verb first; or the one that `Command.sealed_entrypoint` ends with.
+    files : str or None
+        What `Command.environment` holds, None where the command is sealed.
+    """
+    if files is None:
+        (files,) = arguments
+        document = _unpack(files)
+    else:
+        document = {"arguments": arguments, "files": _unpack(files)}
     # Named by its content and kept: this process makes room for another one, which nobody waits for.
-    folder = Path("~/.cache/raycxr/jobs").expanduser() / hashlib.sha256(text).hexdigest()[:16]
-    _write(document["files"], folder)
+    folder = Path("~/.cache/raycxr/jobs").expanduser() / hashlib.sha256(files.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    _write(document["files"], folder)
     os.chdir(folder)
     os.execv(sys.executable, [sys.executable, *PROGRAM[1:], *document["arguments"]])
 
 
 if __name__ == "__main__":
-    run_sealed(sys.argv[1])
+    run_unpacked(sys.argv[1:], os.environ.pop(_FILES, None))

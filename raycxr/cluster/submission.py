@@ -72,10 +72,14 @@ def submit(
     if existing is None:
         say(f"submitted {name}: raycxr {command}")
         return api.get_job_info(name)
-    if existing.entrypoint != command.entrypoint(ship):
-        told = told_command(existing.entrypoint)
-        other = "configuration" if told == f"raycxr {command}" else "command"
-        raise ClusterError(f"{name} is there already with another {other}: {told}", "choose another --name")
+    known = (existing.runtime_env or {}).get("env_vars") or {}
+    for same, what in (
+        (existing.entrypoint == command.entrypoint(ship), "command"),
+        (command.environment(ship).items() <= known.items(), "configuration"),
+    ):
+        if not same:
+            told = told_command(existing.entrypoint)
+            raise ClusterError(f"{name} is there already with another {what}: {told}", "choose another --name")
     ended = existing.status.is_terminal()
     state = f"has ended already: {existing.status}" if ended else f"is {str(existing.status).lower()} already"
     say(f"{name} {state}; it is not started twice")
@@ -87,7 +91,8 @@ def _start(
 ) -> JobDetails | None:
     """Start a job; where another submission of the same name came first, return that one."""
     with shipped_folder(command) if ship else nullcontext() as folder:
-        runtime: dict[str, Any] = {"env_vars": dict(environment)} if environment else {}
+        variables = {**environment, **command.environment(ship)}
+        runtime: dict[str, Any] = {"env_vars": variables} if variables else {}
         if folder is not None:
             runtime["working_dir"] = str(folder)
         try:

@@ -80,6 +80,10 @@ def test_a_job_from_its_start_to_its_listing(head: RayHead, phantom_config: Path
     status, again, err = raycxr(head.token, "submit", *options, *job)
     assert (status, again) == (0, document)
     assert "first has ended already: SUCCEEDED; it is not started twice" in err
+    edited = tmp_path / phantom_config.name
+    edited.write_text(phantom_config.read_text() + "# edited\n")
+    status, other, _ = raycxr(head.token, "submit", *options, *job[:2], str(edited), *job[3:])
+    assert "first is there already with another configuration" in other["error"]["message"]
     status, other, _ = raycxr(head.token, "submit", *options, "--", "runs", str(tmp_path))
     assert status == 1
     assert "first is there already with another command" in other["error"]["message"]

@@ -41,12 +41,17 @@ def test_a_configuration_travels_with_those_that_it_extends(configs: Path) -> No
     assert not folder.exists()
 
 
-def test_files_lie_inside_the_command_line(configs: Path, tmp_path: Path) -> None:
+def test_files_travel_in_a_variable(configs: Path, tmp_path: Path) -> None:
     config = Path("configs/jsrt/small.yaml")
     overrides = ["train.name='two # $HOME'", "resources={\nworkers: 1}"]
     command = make_command(["config", str(config), *overrides], config, overrides)
     (tmp_path / "elsewhere").mkdir()
-    environment = {**os.environ, "HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(raycxr.__file__).parents[1])}
+    environment = {
+        **os.environ,
+        **command.environment(ship=False),
+        "HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(Path(raycxr.__file__).parents[1]),
+    }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     for _ in range(2):  # the folder of the first is there at the second
         done = subprocess.run(

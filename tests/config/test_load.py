@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pod_environment import ON_A_CLUSTER
 from pydantic import BaseModel, ValidationError
 
 from raycxr.config.augment import AugmentSection
@@ -255,5 +256,7 @@ def test_extends_in_a_circle(tmp_path: Path) -> None:
 def test_every_configuration_of_the_project_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYCXR_DATA", "/data")
     monkeypatch.setenv("RAYCXR_DEMO", "/demo")
+    for name, value in ON_A_CLUSTER.items():
+        monkeypatch.setenv(name, value)
     config = load_config(path)
     assert config.ingest is not None

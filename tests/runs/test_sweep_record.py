@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -174,7 +175,8 @@ def test_of_two_that_begin_at_once_one_is_refused(
         record = json.loads((sweep / SWEEP).read_text())
         (sweep / SWEEP).write_text(json.dumps(record | {"driver": {"host": "another", "process": 1}}))
 
-    monkeypatch.setattr("raycxr.runs.sweep_record.time.sleep", meanwhile)
+    # Of that module alone: other threads sleep as well.
+    monkeypatch.setattr("raycxr.runs.sweep_record.time", SimpleNamespace(sleep=meanwhile))
     with pytest.raises(TrainingError, match=r"begun at the same moment on another - choose another train\.name"):
         start_sweep(sweep, config(tmp_path), DATASET, "dice.mean", "max")
     assert read_sweep(sweep)["driver"]["host"] == "another"
