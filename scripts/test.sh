@@ -7,5 +7,5 @@ ruff check .
 ruff format --check .
 mypy
 # One core each, or networks of two processes would stand in each other's way.
-OMP_NUM_THREADS=1 pytest -q -n auto
+OMP_NUM_THREADS=1 pytest -q -n auto --maxprocesses 4
 pytest -q -m slow --durations=20
