@@ -33,3 +33,9 @@ def answer_error(error: RaycxrError, as_json: bool, further: dict[str, Any] | No
 def tell(line: str) -> None:
     """Say what is going on, on standard error."""
     print(line, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a piece of a job's log on standard error, as it is."""
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raycxr.cli.answer import answer, answer_error, tell
+from raycxr.cli.answer import answer, answer_error, show, tell
 from raycxr.cli.options import Address, Debug, Json
+from raycxr.text_table import aligned
 
 if TYPE_CHECKING:
     from raycxr.cluster.job_api import JobApi
@@ -104,7 +104,7 @@ def follow_to_end(api: JobApi, job: str, json: bool) -> None:
     from raycxr.cluster.submission import SUCCEEDED, job_document, job_error
     from raycxr.errors import InterruptionError
 
-    log = JobLog(api, job, _write, tell)
+    log = JobLog(api, job, show, tell)
     try:
         ended = log.follow()
     except KeyboardInterrupt:
@@ -114,14 +114,9 @@ def follow_to_end(api: JobApi, job: str, json: bool) -> None:
         ) from None
     document = job_document(api, ended)
     if document["status"] != SUCCEEDED:
-        answer_error(job_error(ended), json, document | {"last_lines": [line for line in log.lines if line]})
+        answer_error(job_error(ended), json, document | {"last_lines": log.output.last_lines})
         raise typer.Exit(1)
     answer(document, f"{job}: {document['status']}", json)
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _table(documents: list[dict[str, Any]]) -> str:
@@ -130,7 +125,4 @@ def _table(documents: list[dict[str, Any]]) -> str:
         started = document["started"]
         when = "-" if started is None else f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M:%S}"
         rows.append((document["submission_id"], document["status"], when, document["command"][:80]))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows
-    )
+    return "\n".join(aligned(rows))

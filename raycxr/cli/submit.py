@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raycxr.cli.answer import answer, answer_error, tell
+from raycxr.cli.answer import answer, answer_error, show, tell
 from raycxr.cli.options import Address, Context, Debug, Json, Namespace, not_empty
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def _submit_rayjob(
         return
     from raycxr.errors import InterruptionError
 
-    log = RayJobLog(kubernetes, job, _write, tell)
+    log = RayJobLog(kubernetes, job, show, tell)
     try:
         ended = log.follow()
     except KeyboardInterrupt:
@@ -182,11 +181,6 @@ def _submit_rayjob(
     document = rayjob_document(kubernetes, ended)
     error = log.error(ended)
     if error is not None:
-        answer_error(error, json, document | {"last_lines": [line for line in log.lines if line]})
+        answer_error(error, json, document | {"last_lines": log.output.last_lines})
         raise typer.Exit(1)
     answer(document, f"{job}: {document['status']}", json)
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import raycxr
-from raycxr.errors import RaycxrError
+from raycxr.errors import RaycxrError, first_line
 from raycxr.number_text import byte_size
 
 # A container has 64 MB unless told otherwise; Ray's object store wants more than its smallest size of 75 MB.
@@ -85,7 +85,7 @@ def _check(name: str, look: Callable[[], Check]) -> Check:
     except RaycxrError as error:
         return Check(name, False, error.message, error.remedy)
     except Exception as error:  # a broken installation may raise anything
-        first = next(iter(str(error).splitlines()), "")
+        first = first_line(error)
         return Check(
             name, False, f"{type(error).__name__}: {first}", "install it again: pip install -r requirements.lock"
         )

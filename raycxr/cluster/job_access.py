@@ -12,6 +12,7 @@ import requests
 
 from raycxr.cluster.connection import ClusterError, check_reachable
 from raycxr.cluster.ray_token import read_token, refused, token_origin
+from raycxr.errors import first_line
 
 if TYPE_CHECKING:
     from raycxr.cluster.job_api import JobApi
@@ -63,7 +64,7 @@ def connect_job_api(address: str | None) -> JobApi:
         with _address_variables(address):
             return JobApi(address, headers=headers)
     except (ConnectionError, RpcError, RuntimeError) as error:
-        first = next(iter(str(error).splitlines()), "")
+        first = first_line(error)
         told = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ClusterError(f"cannot find {told}: {first}", CHECK_ADDRESS) from None
     except AuthenticationError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import aiohttp
 
 from raycxr.cluster.connection import ClusterError
 from raycxr.cluster.job_access import LostContactError, UnknownJobError
+from raycxr.cluster.log_output import LogOutput
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # As long as a head pod needs to be scheduled, pull its image and start.
 RECONNECT_SECONDS = 300.0
-LAST_LINES = 20
 # How often a job is asked for while its log is silent: a connection to a node that is gone is silent for ever.
 _STATUS_SECONDS = 3.0
 _PAUSE_SECONDS = 2.0
@@ -43,8 +42,8 @@ class JobLog:
 
     Attributes
     ----------
-    lines : deque of str
-        The last lines of the log.
+    output : LogOutput
+        What has been passed on, and its last lines.
     """
 
     def __init__(
@@ -56,8 +55,7 @@ class JobLog:
         patience: float = RECONNECT_SECONDS,
     ) -> None:
         self.api, self.submission_id = api, submission_id
-        self.write, self.say, self.patience = write, say, patience
-        self.lines: deque[str] = deque([""], maxlen=LAST_LINES)
+        self.output, self.say, self.patience = LogOutput(write), say, patience
         self._seen = 0
         self._told = ""
 
@@ -120,7 +118,7 @@ class JobLog:
                 if text is None:
                     return
                 # Every connection begins at the beginning of the log.
-                self._take(text[max(0, self._seen - position) :])
+                self.output.take(text[max(0, self._seen - position) :])
                 position += len(text)
                 self._seen = max(self._seen, position)
                 piece = asyncio.ensure_future(anext(stream, None))
@@ -139,19 +137,11 @@ class JobLog:
                 await self._job()
             self.say(f"the rest of the log of {self.submission_id} cannot be read any more")
             return
-        self._take(log[self._seen :])
+        self.output.take(log[self._seen :])
         self._seen = len(log)
 
     async def _job(self) -> JobDetails:
         return await asyncio.to_thread(self.api.get_job_info, self.submission_id)
-
-    def _take(self, text: str) -> None:
-        if not text:
-            return
-        self.write(text)
-        first, *others = text.split("\n")
-        self.lines[-1] += first
-        self.lines.extend(others)
 
     def _tell_waiting(self, job: JobDetails) -> None:
         """Say why a job has not begun."""

@@ -15,7 +15,7 @@ from raycxr.cluster.command import Command
 from raycxr.cluster.kubernetes_api import GROUP, VERSION, AbsentError, ConflictError, Kubernetes, KubernetesError
 from raycxr.cluster.ray_cluster import QUEUE, find_cluster
 from raycxr.cluster.submission import job_name
-from raycxr.errors import ConfigurationError, UsageError
+from raycxr.errors import ConfigurationError, UsageError, first_line
 
 PLURAL = "rayjobs"
 COMMAND = "raycxr/command"
@@ -242,7 +242,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"cannot read the manifest {path}: {error.strerror}", "check the file name") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = next(iter(str(error).splitlines()), "")
+        first = first_line(error)
         raise ConfigurationError(f"{path} is no manifest: {first}", "name a YAML file with a RayCluster") from None
     found = [document for document in documents if document.get("kind") == "RayCluster"]
     if len(found) != 1:

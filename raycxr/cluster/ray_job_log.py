@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import urllib3
 
-from raycxr.cluster.job_log import LAST_LINES, RECONNECT_SECONDS
+from raycxr.cluster.job_log import RECONNECT_SECONDS
 from raycxr.cluster.kubernetes_api import AbsentError, ForbiddenError, Kubernetes, KubernetesError, UnreachableError
+from raycxr.cluster.log_output import LogOutput
 from raycxr.cluster.ray_job import PLURAL, SUBMITTER, rayjob_status
 from raycxr.cluster.submission import SUCCEEDED, JobError
 
@@ -32,8 +32,8 @@ class RayJobLog:
 
     Attributes
     ----------
-    lines : deque of str
-        The last lines of the log.
+    output : LogOutput
+        What has been passed on, and its last lines.
     """
 
     def __init__(
@@ -45,8 +45,7 @@ class RayJobLog:
         patience: float = RECONNECT_SECONDS,
     ) -> None:
         self.kubernetes, self.name = kubernetes, name
-        self.write, self.say, self.patience = write, say, patience
-        self.lines: deque[str] = deque([""], maxlen=LAST_LINES)
+        self.output, self.say, self.patience = LogOutput(write), say, patience
         self._seen: dict[str, int] = {}
         self._told = ""
         self._readable = True
@@ -139,17 +138,11 @@ class RayJobLog:
                 position += len(piece)
                 if fresh:
                     self._seen[pod] = position
-                    self._take(fresh.decode("utf-8", errors="replace"))
+                    self.output.take(fresh.decode("utf-8", errors="replace"))
         except urllib3.exceptions.ReadTimeoutError:
             pass  # a log that is silent; the resource is asked in between
         finally:
             response.release_conn()
-
-    def _take(self, text: str) -> None:
-        self.write(text)
-        first, *others = text.split("\n")
-        self.lines[-1] += first
-        self.lines.extend(others)
 
     def _check_silence(self, rayjob: Mapping[str, Any], finished: bool) -> None:
         """Give up a resource that goes on although the pod that watches the job has ended."""

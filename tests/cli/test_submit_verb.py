@@ -56,6 +56,12 @@ def raycxr(token: str | None, *arguments: object, cwd: Path | None = None) -> tu
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
+def following(token: str, *arguments: str) -> subprocess.Popen[str]:
+    """A job that is submitted, and followed by a process of its own."""
+    command, pipe = [*COMMAND, "submit", "--json", *arguments], subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(token))
+
+
 def long_job(phantom_config: Path, runs: Path, name: str, epochs: int) -> list[str]:
     """Training that writes a line for each epoch."""
     overrides = [f"train.epochs={epochs}", f"train.name={name}", f"storage.uri={runs}"]
@@ -137,13 +143,7 @@ def test_the_package_of_this_machine_is_shipped(head: RayHead) -> None:
 @pytest.mark.slow
 def test_detached_and_stopped(head: RayHead, phantom_config: Path, tmp_path: Path) -> None:
     arguments = ["--address", head.url, "--name", "long", *long_job(phantom_config, tmp_path, "long", 5000)]
-    with subprocess.Popen(
-        [*COMMAND, "submit", "--json", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(head.token),
-    ) as follower:
+    with following(head.token, *arguments) as follower:
         assert follower.stderr is not None
         assert any(re.search(r"epoch +2/5000", line) for line in follower.stderr)
         began = time.monotonic()
@@ -172,13 +172,7 @@ def test_detached_and_stopped(head: RayHead, phantom_config: Path, tmp_path: Pat
 def test_the_way_is_cut_while_following(head: RayHead, phantom_config: Path, tmp_path: Path) -> None:
     with CutProxy(head.dashboard) as proxy:
         arguments = ["--address", proxy.url, "--name", "cut", *long_job(phantom_config, tmp_path, "cut", 25)]
-        with subprocess.Popen(
-            [*COMMAND, "submit", "--json", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(head.token),
-        ) as follower:
+        with following(head.token, *arguments) as follower:
             assert follower.stderr is not None
             told = ""
             for line in follower.stderr:
@@ -232,13 +226,7 @@ def test_the_head_is_restarted_while_following(phantom_config: Path, tmp_path: P
     storage = {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(tmp_path / "gcs")}
     with RayHead(storage if remembers else {}) as own:
         arguments = ["--address", own.url, "--name", "night", *long_job(phantom_config, tmp_path, "night", 5000)]
-        with subprocess.Popen(
-            [*COMMAND, "submit", "--json", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(own.token),
-        ) as follower:
+        with following(own.token, *arguments) as follower:
             assert follower.stderr is not None
             assert any(re.search(r"epoch +2/5000", line) for line in follower.stderr)
             own.stop()

@@ -65,7 +65,7 @@ class RayHead:
     def __enter__(self) -> RayHead:
         try:
             self.start()
-        except BaseException:
+        except BaseException:  # Ctrl-C while it starts must not leave it behind
             self.__exit__(None, None, None)
             raise
         return self
