@@ -6,46 +6,29 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from raycxr.config.sections import Config
-from raycxr.dataset.augment import Augmentation
-from raycxr.dataset.films import Batch, Films, SplitIndex, open_splits, shard_paths
-from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
+from raycxr.dataset.films import open_splits
 from raycxr.errors import TrainingError
 from raycxr.losses.choices import build_loss
 from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
-from raycxr.runs.record import now
 from raycxr.storage.location import Location
-from raycxr.training.average import EpochMean, WeightAverage
+from raycxr.training.average import EpochMean
 from raycxr.training.batch_statistics import measure_batch_statistics
-from raycxr.training.config_check import epoch_order
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
-from raycxr.training.optimizer import build_optimizer
+from raycxr.training.initial_state import initial_state
+from raycxr.training.loaders import Loaders, make_loaders
 from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
-from raycxr.training.schedule import Schedule
 from raycxr.training.session import Session
-from raycxr.training.start import initial_network
 from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
-
-
-@dataclass(frozen=True)
-class Loaders:
-    """Batches of both splits, and the sampler that has to know the epoch."""
-
-    train_sampler: TrainSampler
-    train: DataLoader[Batch]
-    validation: DataLoader[Batch]
 
 
 def run_training(config: Config, run: Location, session: Session, cpus: int) -> Progress:
@@ -95,7 +78,7 @@ def train_epochs(
     compute = choose_compute(config.train, session.device)
     torch.set_num_threads(cpus)
     splits = open_splits(config)
-    loaders = _make_loaders(config, splits, session, compute, cpus)
+    loaders = make_loaders(config, splits, session, compute, cpus)
     target = target_kind(config.dataset, splits.manifest.classes)
     loss = build_loss(config.loss, config.dataset.target, config.loss_settings)
     mode = default_mode(config.train.metric)
@@ -107,7 +90,7 @@ def train_epochs(
     batches = iter(loaders.train)
     torch.manual_seed(config.train.seed)
     with without_garbage_collection():
-        state = _initial_state(config, target, compute, steps_per_epoch)
+        state = initial_state(config, target, compute, steps_per_epoch)
     if snapshot is not None:
         state.restore(snapshot)
     wrapped = session.wrap(state.model)
@@ -137,7 +120,7 @@ def train_epochs(
             _check_finite(metrics["loss"], epoch)
             value = metric_value(metrics, config.train.metric)
             state.schedule.after_epoch(value)
-            entry = _advance(state.progress, trained, metrics, value, is_better(value, state.progress.best_value, mode))
+            entry = state.progress.advance(trained, metrics, value, is_better(value, state.progress.best_value, mode))
             epoch_ended = time.perf_counter()
             # From the end of one epoch to the end of the next, so that saving the last one is not hidden.
             entry["seconds"] = round(epoch_ended - last_ended, 3)
@@ -181,7 +164,7 @@ def _validate_epoch_mean(
     metrics = validate(mean.model, loaders.validation, loss, target, compute, session)
     value = metric_value(metrics, metric)
     best = is_better(value, state.progress.best_value, default_mode(metric))
-    entry = _advance(state.progress, {"lr": 0.0, "images": images}, metrics, value, best)
+    entry = state.progress.advance({"lr": 0.0, "images": images}, metrics, value, best)
     seconds = time.perf_counter() - started
     entry |= {"swa_epochs": mean.epochs, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 2)}
     session.report(entry, value, None)
@@ -189,55 +172,6 @@ def _validate_epoch_mean(
         snapshot = state.snapshot()
         saver.save(entry, snapshot | {"average": snapshot["epoch_mean"]})
     session.progress.end(entry, epochs)
-
-
-def _make_loaders(config: Config, splits: SplitIndex, session: Session, compute: Compute, cpus: int) -> Loaders:
-    paths: list[Path] = shard_paths(splits, config.dataset.cache)
-    train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
-    augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
-    train, parts = config.train, config.train.accumulate
-    order = epoch_order(config, splits)
-    sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
-    per_pass = train.batch_size // (parts * session.world_size)
-    validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
-    on_gpu = compute.device.type == "cuda"
-    workers = train.loader_workers if train.loader_workers is not None else default_loader_workers(cpus, on_gpu)
-    return Loaders(
-        sampler,
-        make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
-        make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
-    )
-
-
-def _initial_state(config: Config, target: TargetKind, compute: Compute, steps_per_epoch: int) -> TrainingState:
-    model = compute.place(initial_network(config, target))
-    optimizer = build_optimizer(config.optimizer, model)
-    mode = default_mode(config.train.metric)
-    schedule = Schedule(config.schedule, optimizer, steps_per_epoch, config.train.epochs, mode)
-    train = config.train
-    average = None if train.ema_decay is None else WeightAverage(model, train.ema_decay)
-    mean = None if train.swa_epochs is None else EpochMean(model, train.epochs - train.swa_epochs + 1)
-    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.autocast_dtype == torch.float16)
-    return TrainingState(model, optimizer, schedule, average, scaler, Progress(), mean)
-
-
-def _advance(
-    progress: Progress, trained: dict[str, Any], metrics: dict[str, Any], value: float, best: bool
-) -> dict[str, Any]:
-    """Count the epoch and enter it into the history."""
-    progress.epoch += 1
-    entry = {
-        "epoch": progress.epoch,
-        "time": now(),
-        "lr": trained.pop("lr"),
-        "train": trained,
-        "validation": metrics,
-        "best": best,
-    }
-    if best:
-        progress.best_epoch, progress.best_value, progress.best_metrics = progress.epoch, value, metrics
-    progress.history.append(entry)
-    return entry
 
 
 def _check_finite(validation_loss: float, epoch: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from raycxr.runs.record import now
 from raycxr.training.average import EpochMean, WeightAverage
 from raycxr.training.schedule import Schedule
 
@@ -23,6 +24,32 @@ class Progress:
     best_value: float | None = None
     best_metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def advance(self, trained: dict[str, Any], metrics: dict[str, Any], value: float, best: bool) -> dict[str, Any]:
+        """Count an epoch and return its new entry of the history.
+
+        Parameters
+        ----------
+        trained, metrics : dict
+            What `train_epoch` and `validate` returned.
+        value : float
+            The run's metric.
+        best : bool
+            Whether this is the best epoch so far.
+        """
+        self.epoch += 1
+        entry = {
+            "epoch": self.epoch,
+            "time": now(),
+            "lr": trained.pop("lr"),
+            "train": trained,
+            "validation": metrics,
+            "best": best,
+        }
+        if best:
+            self.best_epoch, self.best_value, self.best_metrics = self.epoch, value, metrics
+        self.history.append(entry)
+        return entry
 
 
 @dataclass

@@ -1,0 +1,50 @@
+"""The batches of a run: those of the training films and those of the validation films of one worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+from raycxr.config.sections import Config
+from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.films import Batch, Films, SplitIndex, shard_paths
+from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
+from raycxr.prediction.compute import Compute
+from raycxr.training.config_check import epoch_order
+from raycxr.training.session import Session
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Batches of both splits, and the sampler that has to know the epoch."""
+
+    train_sampler: TrainSampler
+    train: DataLoader[Batch]
+    validation: DataLoader[Batch]
+
+
+def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: Compute, cpus: int) -> Loaders:
+    """Loaders of one worker.
+
+    Parameters
+    ----------
+    cpus : int
+        CPUs of this worker, loading processes included.
+    """
+    paths: list[Path] = shard_paths(splits, config.dataset.cache)
+    train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
+    augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
+    train, parts = config.train, config.train.accumulate
+    order = epoch_order(config, splits)
+    sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
+    per_pass = train.batch_size // (parts * session.world_size)
+    validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
+    on_gpu = compute.device.type == "cuda"
+    workers = train.loader_workers if train.loader_workers is not None else default_loader_workers(cpus, on_gpu)
+    return Loaders(
+        sampler,
+        make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
+        make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
+    )
