@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 CHECK_ADDRESS = "check --address (such as http://localhost:8265 behind kubectl port-forward) and $RAY_ADDRESS"
 _FIRST_SECONDS = 10
+_PROBE_SECONDS = 2
 
 
 class LostContactError(ClusterError):
@@ -36,7 +37,7 @@ def connect_job_api(address: str | None) -> JobApi:
     Parameters
     ----------
     address : str or None
-        `http://host:8265`, an address of Ray (`host:6379`, `ray://host:10001`, `auto`), or None for
+        `http://host:8265`, also without `http://`, an address of Ray (`host:6379`, `ray://host:10001`, `auto`), or None for
         ``$RAY_API_SERVER_ADDRESS``, ``$RAY_ADDRESS``, else the cluster on this machine.
 
     Raises
@@ -45,6 +46,8 @@ def connect_job_api(address: str | None) -> JobApi:
         Nobody answers, no Ray cluster does, or it wants a token that is not here.
     """
     address = address or next((os.environ[name] for name in ADDRESS_VARIABLES if os.environ.get(name)), None)
+    if address is not None and "://" not in address and _is_job_api(f"http://{address}"):
+        address = f"http://{address}"
     headers: dict[str, str] = {}
     is_url = address is not None and address.startswith(("http://", "https://"))
     if address is not None and is_url:
@@ -73,6 +76,14 @@ def connect_job_api(address: str | None) -> JobApi:
         refusal = isinstance(error, requests.exceptions.HTTPError)
         reason = request_reason(error) if refusal else "its answer names no version of Ray"
         raise ClusterError(f"what answers at {address} is no Ray cluster: {reason}", CHECK_ADDRESS) from None
+
+
+def _is_job_api(url: str) -> bool:
+    """Whether a job API answers; Ray would take such an address for its control service, and wait for 40 seconds."""
+    try:
+        return requests.get(f"{url}/api/authentication_mode", timeout=_PROBE_SECONDS).ok
+    except (requests.exceptions.RequestException, ValueError):
+        return False
 
 
 def _token_header(url: str) -> dict[str, str]:

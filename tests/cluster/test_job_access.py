@@ -77,6 +77,7 @@ def test_where_the_token_lies(dashboard: Dashboard, monkeypatch: pytest.MonkeyPa
     assert connect_job_api(f"{dashboard.url}/").get_address() == dashboard.url
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", dashboard.url)
     assert connect_job_api(None).get_address() == dashboard.url
+    assert connect_job_api(dashboard.url.removeprefix("http://")).get_address() == dashboard.url
 
 
 def test_a_token_is_shown_to_none_that_wants_none(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
