@@ -37,8 +37,8 @@ def connect_job_api(address: str | None) -> JobApi:
     Parameters
     ----------
     address : str or None
-        `http://host:8265`, also without `http://`, an address of Ray (`host:6379`, `ray://host:10001`, `auto`), or None for
-        ``$RAY_API_SERVER_ADDRESS``, ``$RAY_ADDRESS``, else the cluster on this machine.
+        `http://host:8265`, also without `http://`, an address of Ray (`host:6379`, `ray://host:10001`, `auto`), or
+        None for ``$RAY_API_SERVER_ADDRESS``, ``$RAY_ADDRESS``, else the cluster on this machine.
 
     Raises
     ------
