@@ -25,7 +25,7 @@ from raycxr.runs.listing import RunEntry, list_runs
 from raycxr.sources.synth import write_jsrt
 from raycxr.storage.location import Location
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 FILMS = 30
 SMALL = {"RAYCXR_FILM_SIZE": "32", "RAYCXR_EPOCHS": "1", "RAYCXR_TRIALS": "2", "RAYCXR_CPUS_PER_WORKER": "1"}
