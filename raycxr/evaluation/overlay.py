@@ -5,20 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from raycxr.evaluation.evaluate import FilmPicture, FilmResult
-from raycxr.xray.outline import COLOURS, find_outlines, grey_levels
+from raycxr.xray.outline import COLOURS
+from raycxr.xray.overlay import TRUTH, draw_overlay
 
 TILE = 384
 CAPTION = 46
 MARGIN = 12
 LEGEND = 40
 PER_ROW = 3
-TRUTH = (255, 255, 255)
 BACKGROUND, INK, MUTED = (17, 19, 23), (235, 235, 235), (160, 160, 160)
 
 
@@ -34,7 +31,8 @@ def contact_sheet(films: Sequence[tuple[FilmResult, FilmPicture]], classes: Sequ
     for number, (film, picture) in enumerate(films):
         left = MARGIN + number % columns * (TILE + MARGIN)
         top = LEGEND + MARGIN + number // columns * (TILE + CAPTION + MARGIN)
-        sheet.paste(Image.fromarray(draw_overlay(picture)), (left, top))
+        overlay = draw_overlay(picture.image, picture.truth, picture.predicted, TILE)
+        sheet.paste(Image.fromarray(overlay), (left, top))
         mean = f"   mean Dice {film.values['dice']['mean']:.3f}"
         name = _shortened(draw, film.id, TILE - draw.textlength(mean, _font(15)), 15)
         draw.text((left, top + TILE + 4), name + mean, INK, _font(15))
@@ -43,17 +41,6 @@ def contact_sheet(films: Sequence[tuple[FilmResult, FilmPicture]], classes: Sequ
     sink = io.BytesIO()
     sheet.save(sink, "PNG", optimize=True)
     return sink.getvalue()
-
-
-def draw_overlay(film: FilmPicture) -> NDArray[np.uint8]:
-    """Film (TILE, TILE, 3) uint8 with outlines."""
-    grey = cv2.resize(grey_levels(film.image), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
-    picture: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-    for truth in film.truth:
-        cv2.drawContours(picture, find_outlines(truth, TILE), -1, TRUTH, 1, cv2.LINE_AA)
-    for number, predicted in enumerate(film.predicted):
-        cv2.drawContours(picture, find_outlines(predicted, TILE), -1, COLOURS[number % len(COLOURS)], 1, cv2.LINE_AA)
-    return picture
 
 
 def _legend(draw: ImageDraw.ImageDraw, classes: Sequence[str], title: str) -> None:
