@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
@@ -22,7 +23,8 @@ def explain(error: ValidationError, origin: str, overrides: Sequence[str] = ()) 
         problem, remedy = _explain_one(detail)
         key = ".".join(str(part) for part in detail["loc"])
         override = next((text for name, text in given.items() if f"{key}.".startswith(f"{name}.")), None)
-        problems.setdefault(origin if override is None else f"the override {override}", []).append(problem)
+        place = origin if override is None else f"the override {_without_password(override)}"
+        problems.setdefault(place, []).append(problem)
         if remedy and remedy not in remedies:
             remedies.append(remedy)
     told = "; ".join(f"{place}: {'; '.join(found)}" for place, found in problems.items())
@@ -34,6 +36,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     known = list(choices)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _without_password(text: str) -> str:
+    """Text without what stands before the host of a URI."""
+    return re.sub(r"://[^/\s]*@", "://...@", text)
 
 
 def _explain_one(detail: Any) -> tuple[str, str]:

@@ -80,7 +80,7 @@ def _without_default_nulls(section: BaseModel, values: Mapping[str, Any]) -> dic
         inner = getattr(section, key)
         if isinstance(inner, BaseModel):
             kept[key] = _without_default_nulls(inner, value)
-        elif value is not None or type(section).model_fields[key].default is not None:
+        elif value is not None or type(section).model_fields[key].get_default(call_default_factory=True) is not None:
             kept[key] = value
     return kept
 

@@ -20,6 +20,7 @@ from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.config.postprocess import PostprocessSection
 from raycxr.config.sampling import SamplingSection
 from raycxr.config.section import NonNegative, Section
+from raycxr.config.tracking import TrackingSection
 from raycxr.config.train import TrainSection
 from raycxr.config.tune import TuneSection
 
@@ -44,12 +45,6 @@ class ResourcesSection(Section):
     )
 
 
-class TrackingSection(Section):
-    """Curves besides history.jsonl."""
-
-    tensorboard: bool = True
-
-
 class Config(Section):
     """A whole configuration."""
 
@@ -71,7 +66,8 @@ class Config(Section):
     tune: TuneSection = TuneSection()
     storage: StorageSection = StorageSection()
     resources: ResourcesSection = ResourcesSection()
-    tracking: TrackingSection = TrackingSection()
+    # Made anew each time: it looks at the environment.
+    tracking: TrackingSection = Field(default_factory=TrackingSection)
 
     @property
     def dataset_uri(self) -> str | None:
