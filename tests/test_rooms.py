@@ -31,6 +31,7 @@ RAY = {
     "dataset/ray_ingest.py",
     "training/ray_train.py",
     "training/ray_channel.py",
+    "training/ray_metrics.py",
     *(f"tuning/{name}.py" for name in
       ("capacity", "scheduler", "searcher", "sweep", "trial", "watch", "worker_group")),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 
 from raycxr.cli.answer import answer, tell
 from raycxr.cli.options import ConfigPath, Debug, Json, Overrides
+from raycxr.errors import UsageError
 
 
 def train(
@@ -18,6 +19,9 @@ def train(
         str | None, typer.Option(metavar="RUN", help="Continue a run, by name or URI.", show_default=False)
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Train in this process, without Ray.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile some steps of the first epoch: a table and a trace in the run.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -25,8 +29,10 @@ def train(
     from raycxr.config.load import load_config
     from raycxr.training.startup import without_garbage_collection
 
-    config = load_config(path, overrides or [])
+    config = load_config(path, [*(overrides or []), *(["tracking.profile=true"] if profile else [])])
     if config.classify is not None:
+        if profile:
+            raise UsageError("--profile looks into the training of networks that segment", "leave it out")
         from raycxr.cli.film_progress import FilmProgress
 
         with without_garbage_collection():
@@ -63,4 +69,9 @@ def train(
         "best_epoch": result.best_epoch,
         "metrics": result.metrics,
     }
+    if config.tracking.profile:
+        from raycxr.storage.location import Location
+        from raycxr.training.step_profiler import profile_files
+
+        document["profile"] = profile_files(Location(result.run))
     answer(document, text, json)

@@ -21,6 +21,8 @@ from raycxr.storage.location import Location
 RECORD = "run.json"
 HISTORY = "history.jsonl"
 BEST = "best"
+# Pictures of validation films, where they are sent to an MLflow server.
+OVERLAYS = "overlays"
 # What the name of a checkpoint's folder starts with, and the file in it.
 CHECKPOINT = "checkpoint_"
 STATE_FILE = "state.pt"

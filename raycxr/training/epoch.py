@@ -15,8 +15,10 @@ from raycxr.models.image_head import NetworkOutput, split_output
 from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import TargetKind, normalise
 from raycxr.training.finite import FiniteLoss
+from raycxr.training.overlays import Overlays
 from raycxr.training.session import Session
 from raycxr.training.state import TrainingState
+from raycxr.training.step_times import StepTimes
 from raycxr.training.validation_sums import ValidationSums
 
 
@@ -37,6 +39,7 @@ def train_epoch(
     first_step: int,
     parts: int,
     clip_norm: float | None,
+    times: StepTimes | None = None,
 ) -> dict[str, Any]:
     """Train on every batch.
 
@@ -48,6 +51,8 @@ def train_epoch(
         `parts` of them make one optimizer step.
     first_step : int
         Optimizer steps of the run before this epoch.
+    times : StepTimes or None
+        What measures this pass, for whoever wants to know.
 
     Returns
     -------
@@ -65,27 +70,33 @@ def train_epoch(
     sums = torch.zeros(1 + len(names), dtype=torch.float64, device=compute.device)
     rate = 0.0
     finite_loss = FiniteLoss(session)
-    for number, batch in enumerate(batches):
+    times = times or StepTimes()
+    for number, batch in enumerate(times.over(batches)):
         step, part = divmod(number, parts)
         if part == 0:
             rate = state.schedule.before_step(first_step + step)
             state.optimizer.zero_grad(set_to_none=True)
-        images = _network_input(batch, compute)
-        fields = batch.fields.to(compute.device, non_blocking=True)
-        with compute.autocast():
+        with times.phase("host-to-device"):
+            images = _network_input(batch, compute)
+            fields = batch.fields.to(compute.device, non_blocking=True)
+        with times.phase("forward"), compute.autocast():
             output = wrapped(images)
-        logits, image_logits, fields = _annotated(batch, output, fields)
-        values = loss.parts(logits.float(), target.targets(fields), image_logits)
-        total = loss.total(values)
-        finite_loss.send(total)
-        scaled: Tensor = state.scaler.scale(total / parts)
-        scaled.backward()  # type: ignore[no-untyped-call]
+        with times.phase("loss"):
+            logits, image_logits, fields = _annotated(batch, output, fields)
+            values = loss.parts(logits.float(), target.targets(fields), image_logits)
+            total = loss.total(values)
+            finite_loss.send(total)
+        with times.phase("backward"):
+            scaled: Tensor = state.scaler.scale(total / parts)
+            scaled.backward()  # type: ignore[no-untyped-call]
         finite_loss.check(state.progress.epoch + 1, step + 1, batch.ids)
         sums[0] += len(logits)
         sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(logits)
         if part == parts - 1:
-            _step(state, clip_norm)
+            with times.phase("optimizer"):
+                _step(state, clip_norm)
             session.progress.step()
+            times.step()
     sums = session.add_up(sums)
     images_seen, *totals = sums.tolist()
     means = {name: value / images_seen for name, value in zip(names, totals, strict=True)}
@@ -101,8 +112,14 @@ def validate(
     target: TargetKind,
     compute: Compute,
     session: Session,
+    overlays: Overlays | None = None,
 ) -> dict[str, Any]:
     """Loss and metrics on every film exactly once, over all workers.
+
+    Parameters
+    ----------
+    overlays : Overlays or None
+        What keeps some of the films and predictions to be drawn.
 
     Returns
     -------
@@ -117,6 +134,8 @@ def validate(
         fields = batch.fields.to(compute.device, non_blocking=True)
         with compute.autocast():
             output = model(_network_input(batch, compute))
+        if overlays is not None:
+            overlays.keep(batch, split_output(output)[0])
         logits, image_logits, fields = _annotated(batch, output, fields)
         of_images = None if image_logits is None else image_logits.float().sigmoid()
         sums.update(loss(logits.float(), target.targets(fields), image_logits), logits, fields, of_images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,13 +22,17 @@ from raycxr.storage.location import Location
 from raycxr.training.average import EpochMean
 from raycxr.training.batch_statistics import measure_batch_statistics
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
+from raycxr.training.gauges import epoch_figures
 from raycxr.training.initial_state import initial_state
 from raycxr.training.loaders import Loaders, make_loaders
+from raycxr.training.overlays import watched_films
 from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
 from raycxr.training.session import Session
 from raycxr.training.startup import without_garbage_collection
 from raycxr.training.state import Progress, TrainingState
+from raycxr.training.step_profiler import StepProfiler
+from raycxr.training.step_times import StepTimes
 
 
 def run_training(config: Config, run: Location, session: Session, cpus: int) -> Progress:
@@ -94,7 +98,10 @@ def train_epochs(
     if snapshot is not None:
         state.restore(snapshot)
     wrapped = session.wrap(state.model)
-    saver = Saver(run, config, target, splits, training_rules(config, target)) if session.rank == 0 else None
+    rules, tell = training_rules(config, target), session.progress.tell
+    saver = Saver(run, config, target, splits, rules, tell) if session.rank == 0 else None
+    overlays = watched_films(config, splits, target, session.world_size) if saver is not None else None
+    profiled = config.tracking.profile and saver is not None
     if saver is not None and snapshot is not None:
         saver.resume(state.progress, snapshot)
 
@@ -108,15 +115,19 @@ def train_epochs(
                 loaders.train_sampler.epoch = epoch
                 batches = iter(loaders.train)
             seed_epoch(config.train.seed, epoch, session.rank)
-            trained = train_epoch(
-                state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
-                config.train.accumulate, config.optimizer.clip_norm,
-            )  # fmt: skip
+            profiler = StepProfiler(run, steps_per_epoch, session.device, tell) if profiled else None
+            profiled, times = False, StepTimes(session.gauges, profiler)
+            with profiler or nullcontext():
+                trained = train_epoch(
+                    state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
+                    config.train.accumulate, config.optimizer.clip_norm, times,
+                )  # fmt: skip
+            data_wait = times.wait_share(session)
             train_seconds = time.perf_counter() - train_started
             trained |= loaders.train_sampler.order.record(epoch)
             if state.epoch_mean is not None:
                 state.epoch_mean.after_epoch(epoch, state.model)
-            metrics = validate(state.validated, loaders.validation, loss, target, compute, session)
+            metrics = validate(state.validated, loaders.validation, loss, target, compute, session, overlays)
             _check_finite(metrics["loss"], epoch)
             value = metric_value(metrics, config.train.metric)
             state.schedule.after_epoch(value)
@@ -126,10 +137,13 @@ def train_epochs(
             entry["seconds"] = round(epoch_ended - last_ended, 3)
             last_ended = epoch_ended
             entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
+            entry["data_wait"] = round(data_wait, 4)
+            if session.gauges is not None:
+                session.gauges.show(epoch_figures(entry, session.device))
             copy = state.snapshot() | {"value": value} if saver is not None else None
             session.report(entry, value, copy)
             if saver is not None and copy is not None:
-                saver.save(entry, copy)
+                saver.save(entry, copy, overlays.taken() if overlays is not None and entry["best"] else ())
             session.progress.end(entry, config.train.epochs)
             yield entry
     if state.epoch_mean is not None:
@@ -170,7 +184,7 @@ def _validate_epoch_mean(
     session.report(entry, value, None)
     if saver is not None:
         snapshot = state.snapshot()
-        saver.save(entry, snapshot | {"average": snapshot["epoch_mean"]})
+        saver.save(entry, snapshot | {"average": snapshot["epoch_mean"]}, ())
     session.progress.end(entry, epochs)
 
 

@@ -94,9 +94,13 @@ class SilentProgress:
         """Show nothing."""
 
 
-def _speed(films: float) -> str:
+def _speed(entry: Mapping[str, Any]) -> str:
     """Nothing where no film was trained on: the mean of networks without batch statistics takes no pass."""
-    return f"{films:.{0 if films >= 10 else 1}f} films/s  " if films else ""
+    images = entry["images_per_second"]
+    if not images:
+        return ""
+    waiting = f", {100 * entry['data_wait']:.0f} % waiting for data" if "data_wait" in entry else ""
+    return f"{images:.{0 if images >= 100 else 1}f} images/s{waiting}  "
 
 
 def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
@@ -104,7 +108,7 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     validation = entry["validation"]
     dice = " ".join(f"{name} {value:.3f}" for name, value in validation["dice"].items() if name != "mean")
     presence = [f"{title} {validation[name]['mean']:.3f}  " for name, title in PRESENCE.items() if name in validation]
-    width, speed = len(str(epochs)), entry["images_per_second"]
+    width = len(str(epochs))
     head = (
         f"mean of the weights of the last {entry['swa_epochs']} epochs"
         if "swa_epochs" in entry
@@ -113,5 +117,5 @@ def epoch_line(entry: Mapping[str, Any], epochs: int) -> str:
     return (
         f"{head}  validation loss {validation['loss']:.4f}  Dice {validation['dice']['mean']:.4f} ({dice})  "
         f"{''.join(presence)}"
-        f"{_speed(speed)}{entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
+        f"{_speed(entry)}{entry['seconds']:.1f} s{'  best' if entry['best'] else ''}"
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from raycxr.training.gauges import Gauges
     from raycxr.training.progress import EpochProgress
 
 # CPUs of a worker beyond which more of them only help where the user says so.
@@ -160,6 +161,11 @@ class RaySession:
             self.device: torch.device = get_device()
         else:
             self.device = torch.device("cpu")
+        self.gauges: Gauges | None = None
+        if config.tracking.prometheus:
+            from raycxr.training.ray_metrics import RayGauges
+
+            self.gauges = RayGauges(run.name, self.rank)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Model in DistributedDataParallel where there are several workers."""

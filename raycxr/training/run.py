@@ -23,6 +23,7 @@ from raycxr.storage.patience import first_contact
 from raycxr.training.allocator import keep_freed_memory
 from raycxr.training.config_check import check_trainable_config
 from raycxr.training.loop import run_training
+from raycxr.training.mlflow_run import end_mlflow_run
 from raycxr.training.session import LocalSession
 
 
@@ -77,14 +78,22 @@ def train(
     tell(f"run {run}: films of {description['size']} pixels ({counts}), classes {', '.join(description['classes'])}")
     try:
         trainer(config, run, resume is not None)
+        result = close_run(config, run)
     except KeyboardInterrupt:
-        finish_record(run, "interrupted")
+        _finish(config, run, tell, "interrupted")
         raise InterruptionError(f"run {run.name} was interrupted", f"continue with --resume {run.name}") from None
     except Exception as error:
         # The record must not say "running" for ever; the error itself goes on to the user.
-        finish_record(run, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
+        _finish(config, run, tell, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
         raise
-    return close_run(config, run)
+    end_mlflow_run(run, config.tracking, tell, "finished")
+    return result
+
+
+def _finish(config: Config, run: Location, tell: Callable[[str], None], status: str, reason: str | None = None) -> None:
+    """Enter how a run ended that has not finished, in its record first."""
+    finish_record(run, status, reason)
+    end_mlflow_run(run, config.tracking, tell, status, reason)
 
 
 def claim_run(

@@ -1,4 +1,4 @@
-"""What rank 0 keeps of a run beside the checkpoints: history, TensorBoard curves and the best bundle.
+"""What rank 0 keeps of a run beside the checkpoints: history, overlays, TensorBoard, MLflow and the best bundle.
 
 Written in the background from a snapshot, so that the next epoch does not wait for storage. The background threads
 write and hash, but never compute with torch: a second thread with workers of its own makes OpenMP put waiting threads
@@ -7,7 +7,7 @@ to sleep in place of letting them spin, and each training step on the CPU then t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,10 +18,13 @@ from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
 from raycxr.prediction.snapshot import TAKEN_FROM, Weights, plain_weights
 from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import MARKER
-from raycxr.runs.record import BEST, write_history
+from raycxr.runs.record import BEST, OVERLAYS, write_history
 from raycxr.storage.location import Location
 from raycxr.training.bundle import save_bundle
 from raycxr.training.curves import Curves
+from raycxr.training.mlflow_run import MlflowRun
+from raycxr.training.mlflow_sender import MlflowSender
+from raycxr.training.overlays import OverlayFilm, draw_sheet, encode_png, overlay_name
 from raycxr.training.state import Progress
 
 
@@ -38,14 +41,24 @@ class Saver:
         What is trained on, for the model card.
     rules : sequence of DecisionRule
         Those of the configuration, one per class.
+    tell : callable
+        Says in one line what is going on.
     """
 
     def __init__(
-        self, run: Location, config: Config, target: TargetKind, splits: SplitIndex, rules: Sequence[DecisionRule]
+        self,
+        run: Location,
+        config: Config,
+        target: TargetKind,
+        splits: SplitIndex,
+        rules: Sequence[DecisionRule],
+        tell: Callable[[str], None],
     ) -> None:
         self.rules = rules
         self.run, self.config, self.target, self.splits = run, config, target, splits
-        self.curves = Curves(run) if config.tracking.tensorboard else None
+        tracking = config.tracking
+        self.curves = Curves(run, config) if tracking.tensorboard else None
+        self.sender = None if tracking.mlflow is None else MlflowSender(MlflowRun(run, tracking), tell)
         self.writer = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
 
@@ -62,11 +75,11 @@ class Saver:
             # Killed while the bundle was replaced by one with the decision rules found at the end.
             self._restore_best(progress.best_epoch)
 
-    def save(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any]) -> None:
-        """Start writing an epoch, after the one before is done."""
+    def save(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any], films: Sequence[OverlayFilm]) -> None:
+        """Start writing an epoch, after the one before is done; with the films to be drawn, if there are any."""
         self._wait()
         weights = plain_weights(snapshot) if entry["best"] else None
-        self.pending = self.writer.submit(self._write, entry, snapshot, weights)
+        self.pending = self.writer.submit(self._write, entry, snapshot, weights, films)
 
     def close(self) -> None:
         """Wait for everything."""
@@ -74,6 +87,8 @@ class Saver:
         self.writer.shutdown()
         if self.curves is not None:
             self.curves.close()
+        if self.sender is not None:
+            self.sender.close()
 
     def _wait(self) -> None:
         # Forgotten first: what went wrong is told once.
@@ -81,12 +96,24 @@ class Saver:
         if pending is not None:
             pending.result()
 
-    def _write(self, entry: Mapping[str, Any], snapshot: Mapping[str, Any], weights: Weights | None) -> None:
+    def _write(
+        self,
+        entry: Mapping[str, Any],
+        snapshot: Mapping[str, Any],
+        weights: Weights | None,
+        films: Sequence[OverlayFilm],
+    ) -> None:
         if weights is not None:
             self._bundle(snapshot, weights)
         write_history(self.run, snapshot["history"])
+        sheet = draw_sheet(films) if films else None
+        if sheet is not None and self.sender is not None:
+            # Sent from there, also by a later attempt.
+            (self.run / OVERLAYS / overlay_name(entry["epoch"])).write_bytes(encode_png(sheet))
         if self.curves is not None:
-            self.curves.add(entry)
+            self.curves.add(entry, sheet)
+        if self.sender is not None:
+            self.sender.send(snapshot["history"])
 
     def _restore_best(self, epoch: int) -> None:
         """Write the bundle of an epoch from its checkpoint, if that was kept."""

@@ -15,6 +15,7 @@ from raycxr.prediction.snapshot import save_snapshot
 from raycxr.runs.metric import Mode
 from raycxr.runs.record import CHECKPOINT
 from raycxr.storage.location import Location
+from raycxr.training.gauges import Gauges
 from raycxr.training.progress import EpochProgress, TerminalProgress
 
 
@@ -29,12 +30,15 @@ class Session(Protocol):
         Where this worker computes.
     progress : EpochProgress
         Where rank 0 shows how far it is.
+    gauges : Gauges or None
+        Where this worker shows its speed.
     """
 
     rank: int
     world_size: int
     device: torch.device
     progress: EpochProgress
+    gauges: Gauges | None
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Model whose gradients are averaged over the workers."""
@@ -71,6 +75,7 @@ class LocalSession:
 
     rank = 0
     world_size = 1
+    gauges: Gauges | None = None
 
     def __init__(
         self, run: Location, num_to_keep: int, mode: Mode, resume: bool, progress: EpochProgress | None = None

@@ -32,14 +32,16 @@ class RayHead:
     ----------
     environment : dict
         Further variables of the head, and so of its jobs.
+    metrics : int or None
+        Port of the page that Prometheus reads; None: any.
     """
 
-    def __init__(self, environment: dict[str, str] | None = None, cpus: int = 2) -> None:
+    def __init__(self, environment: dict[str, str] | None = None, cpus: int = 2, metrics: int | None = None) -> None:
         self.token = secrets.token_hex(32)
         # Sockets have short names only.
         self.folder = Path(tempfile.mkdtemp(prefix="rh", dir="/tmp"))
         self.gcs, self.dashboard, self.agent, self.client = (free_port() for _ in range(4))
-        self.cpus = cpus
+        self.cpus, self.metrics = cpus, metrics
         self.process: subprocess.Popen[bytes] | None = None
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -82,6 +84,7 @@ class RayHead:
         command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}", f"--num-cpus={self.cpus}"]
         command += [f"--dashboard-agent-listen-port={self.agent}", f"--ray-client-server-port={self.client}"]
         command += [f"--temp-dir={self.folder}", "--object-store-memory=100000000", "--disable-usage-stats"]
+        command += [] if self.metrics is None else [f"--metrics-export-port={self.metrics}"]
         log = (self.folder / "start.log").open("ab")
         self.process = subprocess.Popen(
             command, env=self.environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True

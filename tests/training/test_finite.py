@@ -28,6 +28,7 @@ from raycxr.training.average import WeightAverage
 from raycxr.training.config_check import check_trainable_config
 from raycxr.training.epoch import train_epoch
 from raycxr.training.finite import FiniteLoss
+from raycxr.training.gauges import Gauges
 from raycxr.training.loop import run_training
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.progress import EpochProgress, SilentProgress
@@ -105,6 +106,7 @@ class WorkerSession:
         self.workers, self.rank, self.world_size = workers, rank, workers.count
         self.device = torch.device("cpu")
         self.progress: EpochProgress = SilentProgress()
+        self.gauges: Gauges | None = None
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model

@@ -43,7 +43,7 @@ def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None
     assert status == 0, told
     for name, settings in {
         "one": ["resources.workers=1"],
-        "two": ["resources.workers=2", "resources.cpus_per_worker=1"],
+        "two": ["resources.workers=2", "resources.cpus_per_worker=1", "tracking.profile=true"],
     }.items():
         status, _, told = train(phantom_config, tmp_path, name, *settings)
         assert status == 0, told
@@ -54,6 +54,10 @@ def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None
         # The threads of torch are as many here and there, but may add up in another order.
         assert torch.allclose(local[key], one[key], atol=1e-4)
         assert torch.allclose(one[key], two[key], atol=1e-4)
+    table = (tmp_path / "two" / "profile" / "table.txt").read_text()
+    assert table in told
+    times = {line.split()[0]: float(line.split()[1]) for line in table.splitlines()[2:]}
+    assert 0 < times["all-reduce"] < times["step"]
     for left, right in zip(*(read_history(Location(tmp_path / name)) for name in ("one", "two")), strict=True):
         assert left["train"]["images"] == right["train"]["images"] == 16
         assert left["validation"]["images"] == right["validation"]["images"] == 4

@@ -18,6 +18,7 @@ from raycxr.config.dataset import DatasetSection
 from raycxr.metrics import overlap
 from raycxr.metrics.calibration import calibration_error, calibration_sums
 from raycxr.prediction.target import TargetKind, target_kind
+from raycxr.training.gauges import Gauges
 from raycxr.training.progress import EpochProgress, SilentProgress
 from raycxr.training.validation_sums import ValidationSums
 
@@ -39,6 +40,7 @@ class OneOfThem:
         self.rank, self.world_size, self.device = rank, world_size, CPU
         self.known, self.given = iter(known), given
         self.progress: EpochProgress = SilentProgress()
+        self.gauges: Gauges | None = None
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return model

@@ -78,7 +78,7 @@ def test_weights_are_taken_over_and_nothing_else(phantom_config: Path, tmp_path:
     for whole in (True, False):
         if not whole:
             (run / BEST / MARKER).delete()
-        saver = Saver(run, changed, target, splits, training_rules(changed, target))
+        saver = Saver(run, changed, target, splits, training_rules(changed, target), print)
         progress = Progress(1, 1, taken["best_value"], taken["best_metrics"], taken["history"])
         saver.resume(progress, taken)
         saver.close()
