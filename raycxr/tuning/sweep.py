@@ -84,11 +84,11 @@ def run_sweep(config: Config, config_path: Path, resume: bool, tell: Callable[[s
     try:
         spent = _run(plan, share, fits, judge, board, budget, tell)
     except KeyboardInterrupt:
-        interrupt(sweep, board, tell)
+        interrupt(sweep, base.tracking, board, tell)
         note_sweep(sweep, budget.seconds, "interrupted")
         raise InterruptionError(f"sweep {sweep.name} was interrupted", "continue with --resume") from None
     except Exception as error:
-        interrupt(sweep, board, tell)
+        interrupt(sweep, base.tracking, board, tell)
         status = "interrupted" if isinstance(error, InterruptionError) else "failed"
         note_sweep(sweep, budget.seconds, status, error.message if isinstance(error, RaycxrError) else repr(error))
         raise

@@ -21,6 +21,8 @@ from raycxr.runs.metric import Mode, default_mode, metric_value
 from raycxr.runs.record import RECORD, finish_record, read_history
 from raycxr.runs.sweep import is_sweep
 from raycxr.storage.location import Location
+from raycxr.training.mlflow_run import end_mlflow_run
+from raycxr.training.ray_metrics import RayGauges
 from raycxr.tuning.exchange import take_over
 from raycxr.tuning.queue import Order, trial_config
 from raycxr.tuning.worker_group import WorkerGroup
@@ -54,6 +56,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     # Run whose weights the next step starts from, and the workers where a trial has several.
     donor: dict[str, Any] | None
     group: WorkerGroup | None
+    gauges: RayGauges | None
 
     def setup(self, config: dict[str, Any], base: dict[str, Any], dataset_id: str, mode: Mode, cpus: int) -> None:
         """Prepare the first trial.
@@ -78,7 +81,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if not torch.cuda.is_available():
             keep_freed_memory()
         self.base, self.dataset_id, self.mode, self.cpus = Config.model_validate(base), dataset_id, mode, cpus
-        self.epochs, self.donor, self.group = None, None, None
+        self.epochs, self.donor, self.group, self.gauges = None, None, None, None
         self._take(config)
 
     def step(self) -> dict[str, Any]:
@@ -140,8 +143,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             try:
                 epochs.close()
             except RaycxrError as error:  # the trial has ended, or goes on from an earlier checkpoint
-                print(f"{self.order.name}: {error}", file=sys.stderr)
+                _tell(f"{self.order.name}: {error}")
             del epochs
+            # Whether it goes on is for others to say; then it runs again.
+            end_mlflow_run(self.run, self.settings.tracking, _tell, "stopped")
+        if self.gauges is not None:
+            self.gauges.rest()
         gc.collect()
         torch.cuda.empty_cache()
 
@@ -175,6 +182,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
         train = self.settings.train
         session = LocalSession(self.run, train.num_to_keep, default_mode(train.metric), resume, SilentProgress())
+        if self.settings.tracking.prometheus:
+            session.gauges = self.gauges = RayGauges(f"{self.run.parent.name}/{self.run.name}", 0)
         return train_epochs(self.settings, self.run, session, self.cpus)
 
     def _rests(self) -> bool:
@@ -215,4 +224,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
                 ended, reason = "failed", error.message
         elif (self.run / RECORD).exists():
             finish_record(self.run, ended, reason)
-        return {"ended": ended, "reason": reason, "done": True, **self._so_far()}
+        untracked: list[str] = []
+        if (self.run / RECORD).exists():
+            end_mlflow_run(self.run, self.settings.tracking, untracked.append, ended, reason)
+        told = {"untracked": untracked[0]} if untracked else {}
+        return {"ended": ended, "reason": reason, "done": True, **told, **self._so_far()}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

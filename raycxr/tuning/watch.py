@@ -10,11 +10,13 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 from raycxr.config.sections import Config
+from raycxr.config.tracking import TrackingSection
 from raycxr.errors import ConfigurationError, RaycxrError, StorageError, TrainingError
 from raycxr.runs.record import RECORD, finish_record, read_record, start_record
 from raycxr.runs.sweep import ENDED
 from raycxr.runs.sweep_record import note_sweep
 from raycxr.storage.location import Location
+from raycxr.training.mlflow_run import end_mlflow_run
 from raycxr.tuning.board import Board, Row
 from raycxr.tuning.capacity import Room
 from raycxr.tuning.display import SweepDisplay
@@ -100,6 +102,7 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         self.board, self.display, self.keeper, self.budget, self.room = board, display, keeper, budget, room
         self.tidied = time.monotonic()
         self.ended: dict[str, float] = {}
+        self.has_told = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray Tune writes what it is given to its notes, which no sweep is resumed from."""
@@ -120,6 +123,8 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
         """An epoch of a trial has ended, or all of it."""
         if "ends_sweep" in result:
             raise TrainingError(result["ends_sweep"], "set storage.uri to s3:// or to a folder that all nodes share")
+        if "untracked" in result:
+            self.tell_once(result["untracked"])
         row = self._row(trial)
         row.epoch, row.value, row.latest = result["epoch"], result.get("value"), result.get("latest")
         row.parameters = dict(trial.config["parameters"])
@@ -166,6 +171,12 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
             except StorageError as error:  # it is done again in a minute
                 self.display.tell(str(error))
 
+    def tell_once(self, line: str) -> None:
+        """Say that the server of MLflow does not take a trial; of the others it is not said again."""
+        if not self.has_told:
+            self.display.tell(line)
+        self.has_told = True
+
     def _row(self, trial: Any) -> Row:
         order = Order(**trial.config)
         row = self.board.rows.get(order.name)
@@ -196,6 +207,9 @@ class SweepWatch(tune.Callback):  # type: ignore[misc]
                 start_record(run, config, self.dataset, self.config.resources.workers, True, trial)
             if (run / RECORD).exists():
                 finish_record(run, row.status, row.reason)
+                if row.status == "failed":
+                    # One that was stopped does so itself, once the files of its last epoch are written.
+                    end_mlflow_run(run, self.config.tracking, self.tell_once, row.status, row.reason)
         except StorageError as error:  # the other trials go on; a sweep that is resumed takes this one up again
             self.display.tell(str(error))
 
@@ -210,12 +224,15 @@ def _why_lost(trial: Any) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def interrupt(sweep: Location, board: Board, tell: Any) -> None:
+def interrupt(sweep: Location, tracking: TrackingSection, board: Board, tell: Any) -> None:
     """Enter that trials which have not ended wait for the sweep to go on."""
+    is_tracked = True
     for row in board.all:
         if row.status in ("running", "waiting", "interrupted"):
             try:
                 if (sweep / row.name / RECORD).exists() and read_record(sweep / row.name)["status"] == "running":
                     finish_record(sweep / row.name, "interrupted")
+                    # A server that is away is asked, and told of, once.
+                    is_tracked = is_tracked and end_mlflow_run(sweep / row.name, tracking, tell, "interrupted")
             except RaycxrError as error:
                 tell(f"{row.name}: {error.message}")

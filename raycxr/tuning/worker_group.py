@@ -24,6 +24,7 @@ from raycxr.errors import RaycxrError, TrainingError, first_line
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
 from raycxr.training.ray_channel import Channel
+from raycxr.training.ray_metrics import RayGauges
 
 POLL_SECONDS = 0.05
 # Losses after which the workers of several trials are given up, and the next trial begins with others.
@@ -165,6 +166,8 @@ def _train(channel: Channel, number: int, job: dict[str, Any], device: Any, cpus
     told, epoch_told = _already_told(channel, number)
     # After a loss it goes on, whether or not it did at first.
     session = GroupSession(config, run, device, job["resume"] or told > 0)
+    gauges = RayGauges(f"{run.parent.name}/{run.name}", session.rank) if config.tracking.prometheus else None
+    session.gauges = gauges
     if first:
         channel.put("doing", str(number).encode())
     failure: RaycxrError | None = None
@@ -184,6 +187,8 @@ def _train(channel: Channel, number: int, job: dict[str, Any], device: Any, cpus
     except Exception as error:  # such as no memory
         line = first_line(error)
         failure = TrainingError(f"{type(error).__name__}: {line}")
+    if gauges is not None:
+        gauges.rest()
     if failure is not None:
         channel.put(f"{number}:end", pickle.dumps(failure))
         # The others may be waiting for this worker's share of a sum: Ray ends them all and starts them anew.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_server import MlflowServer
 from s3_server import S3Server
 
 from raycxr.runs.record import BEST, RECORD, read_record
@@ -93,8 +94,10 @@ def test_a_grid_with_early_stopping(phantom_config: Path, tmp_path: Path) -> Non
 
 
 def test_a_trial_is_an_ordinary_run(phantom_config: Path, tmp_path: Path) -> None:
-    document, _ = tune(phantom_config, str(tmp_path), "one", "tune.space={optimizer.lr: [0.01]}", "tune.trials=1")
+    space, nobody = "tune.space={optimizer.lr: [0.01]}", "tracking.mlflow=http://127.0.0.1:9"
+    document, log = tune(phantom_config, str(tmp_path), "one", space, "tune.trials=1", nobody)
     [trial] = document["trials"]
+    assert log.count("MLflow at http://127.0.0.1:9 has not got all of run") == 1
     alone = subprocess.run(
         [RAYCXR, "train", str(phantom_config), f"storage.uri={tmp_path}", "train.name=alone", "--local", "--json"],
         capture_output=True,
@@ -172,12 +175,22 @@ def raylet_of(driver: int) -> int:
 def test_two_workers_are_kept_from_trial_to_trial(phantom_config: Path, tmp_path: Path) -> None:
     overrides = ("tune.searcher=grid", "train.epochs=3", "tune.grace_epochs=1", "tune.reduction=2",
                  "resources.workers=2", "resources.cpus_per_worker=1")  # fmt: skip
-    document, _ = tune(
-        phantom_config, str(tmp_path), "two", "tune.space={optimizer.lr: [0.01, 1.0e+30, 1.0e-9]}", *overrides
-    )
+    with MlflowServer() as server:
+        space = "tune.space={optimizer.lr: [0.01, 1.0e+30, 1.0e-9]}"
+        tracking = f"tracking.mlflow={server.url}"
+        document, _ = tune(phantom_config, str(tmp_path), "two", space, tracking, *overrides)
     assert [trial["status"] for trial in document["trials"]] == ["finished", "failed", "stopped"]
     assert read_record(Location(document["trials"][0]["run"]))["world_size"] == 2
     assert document["best"]["run"].endswith("trial_000")
+    # Each trial is a run of its own on the server.
+    tracked = {run.tags["run"]: run for run in server.runs.values()}
+    assert len(tracked) == len(server.runs) == 3
+    for number, (trial, status) in enumerate(zip(document["trials"], ("FINISHED", "FAILED", "KILLED"), strict=True)):
+        run = tracked[trial["run"]]
+        assert (run.status, run.name) == (status, f"two/{Path(trial['run']).name}")
+        assert (run.tags["sweep"], run.tags["candidate"], run.tags["world_size"]) == ("two", str(number), "2")
+        assert [step for step, _ in run.values("validation/loss")] == list(range(1, epochs(trial["run"]) + 1))
+        assert ("best/bundle.json" in run.artifacts) == (status == "FINISHED")
 
 
 def test_folds(phantom_config: Path, tmp_path: Path) -> None:

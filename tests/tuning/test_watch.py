@@ -138,5 +138,5 @@ def test_an_interruption_is_entered_where_trials_ran(phantom_config: Path, tmp_p
     watch.on_trial_complete(1, [], done)
     begin(watch, running)
     watch.on_trial_start(1, [], unclaimed)
-    interrupt(watch.sweep, watch.board, print)
+    interrupt(watch.sweep, watch.config.tracking, watch.board, print)
     assert statuses(watch) == {"trial_000": ("stopped", "by median"), "trial_001": ("interrupted", None)}
