@@ -151,7 +151,8 @@ def test_the_image_is_built_from_what_is_pinned() -> None:
 
 
 def test_the_dashboard_shows_metrics_that_ray_or_a_worker_has(tmp_path: Path) -> None:
-    from raycxr.training.ray_metrics import FIGURES, PREFIX
+    from raycxr.training.gauges import FIGURES
+    from raycxr.training.ray_metrics import PREFIX
 
     (folder,) = importlib.util.find_spec("ray").submodule_search_locations  # type: ignore[union-attr, misc]
     panels = Path(folder) / "dashboard" / "modules" / "metrics" / "dashboards"

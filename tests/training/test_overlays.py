@@ -77,6 +77,7 @@ def test_true_outlines_are_white_and_predicted_ones_coloured() -> None:
         assert brightest / brightest.max() == pytest.approx(np.array(colour) / max(colour), abs=0.02)
         assert brightest.max() > 150
     read = cv2.imdecode(np.frombuffer(encode_png(sheet), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert read is not None
     assert np.array_equal(read, sheet)
 
 
