@@ -37,14 +37,23 @@ class TrainSampler(Sampler[list[Key]]):
         Forward passes per optimizer step.
     rank, world_size : int
         This worker, and how many there are.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that the next iteration goes through.
+    first_batch : int
+        Batches to leave out at the start of that epoch, for one that was broken off; the others keep their keys.
     """
 
     def __init__(self, order: EpochOrder, batch_size: int, parts: int, rank: int, world_size: int) -> None:
         self.order, self.batch_size, self.parts = order, batch_size, parts
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.first_batch = 0
 
     def __len__(self) -> int:
+        """Batches of a whole epoch."""
         return -(-self.order.films // self.batch_size) * self.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
@@ -57,7 +66,7 @@ class TrainSampler(Sampler[list[Key]]):
             keys.append(Key(self.epoch, position, seen[position]))
             seen[position] += 1
         shares = np.arange(len(keys)).reshape(steps, self.parts, -1, self.world_size)[..., self.rank]
-        for share in shares.reshape(steps * self.parts, -1):
+        for share in shares.reshape(steps * self.parts, -1)[self.first_batch :]:
             yield [keys[number] for number in share]
 
 

@@ -57,6 +57,18 @@ def test_epochs_differ_and_repeat() -> None:
     assert [[key[1] for key in batch] for batch in sampler] != [[key[1] for key in batch] for batch in first]
 
 
+@given(shapes, st.integers(0, 2), st.integers(0, 80))
+def test_an_epoch_that_was_broken_off_goes_on_with_the_batches_that_are_left(
+    shape: tuple[int, int, int, int], rank: int, first: int
+) -> None:
+    films, share, parts, workers = shape
+    sampler = TrainSampler(EveryFilm(films, 0), share * parts * workers, parts, rank % workers, workers)
+    whole = list(sampler)
+    sampler.first_batch = first
+    assert list(sampler) == whole[first:]
+    assert len(sampler) == len(whole)
+
+
 @given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 5))
 def test_evaluation_sees_every_film_exactly_once(films: int, batch_size: int, workers: int) -> None:
     seen = [
