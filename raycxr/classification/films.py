@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from raycxr.classification.lungs import LungFinder, reduce_to_lungs, two_largest
 from raycxr.config.classify import LungsSettings
 from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.cache import CachedShards
 from raycxr.dataset.films import Batch, Films, Key
-from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.dataset.loader import EvaluationSampler, available_cpus
+from raycxr.dataset.torch_loader import TorchLoader
 from raycxr.prediction.compute import Compute, full_float32
 
 Progress = Callable[[int, int], object]
@@ -36,7 +37,7 @@ class ReducedFilms(Films):
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
-        paths: list[Path],
+        paths: CachedShards,
         augmentation: Augmentation | None,
         lungs: NDArray[np.uint8] | None,
         settings: LungsSettings | None,
@@ -59,14 +60,14 @@ def in_order(films: Films, batch_size: int, compute: Compute) -> Iterator[Batch]
     """Every film once, in order."""
     sampler = EvaluationSampler(len(films), batch_size, 0, 1)
     workers = min(2, available_cpus() - 1) if len(films) > batch_size else 0
-    yield from make_loader(films, sampler, workers, compute.device.type == "cuda")
+    yield from TorchLoader(films, sampler, workers, compute.device.type == "cuda")
 
 
 @torch.no_grad()
 def find_lungs(
     finder: LungFinder,
     rows: Sequence[dict[str, Any]],
-    paths: list[Path],
+    paths: CachedShards,
     batch_size: int,
     compute: Compute,
     progress: Progress,

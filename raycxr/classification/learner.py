@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +18,11 @@ from raycxr.classification.network import Classifier, build_head, choose_pooled
 from raycxr.config.classify import ClassifySection
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.cache import CachedShards
 from raycxr.dataset.films import Batch
-from raycxr.dataset.loader import TrainSampler, available_cpus, default_loader_workers, make_loader
+from raycxr.dataset.loader import TrainSampler, available_cpus, default_loader_workers
 from raycxr.dataset.sampling import EveryFilm
+from raycxr.dataset.torch_loader import TorchLoader
 from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import normalise
 
@@ -123,7 +124,7 @@ class FilmLearner:
         encoder: nn.Module,
         maps: int,
         films: LabelledFilms,
-        paths: list[Path],
+        paths: CachedShards,
         lungs: NDArray[np.uint8] | None,
         compute: Compute,
     ) -> None:
@@ -173,7 +174,7 @@ class _FilmBatches:
         on_gpu = learner.compute.device.type == "cuda"
         asked = learner.config.train.loader_workers
         workers = default_loader_workers(available_cpus(), on_gpu) if asked is None else asked
-        self.loader = make_loader(films, self.sampler, workers, on_gpu)
+        self.loader = TorchLoader(films, self.sampler, workers, on_gpu)
 
     def __len__(self) -> int:
         return len(self.sampler)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,37 +14,13 @@ from torch.utils.data import Dataset
 
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
-from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
+from raycxr.dataset.cache import CachedShards, cache_folder, map_shard
 from raycxr.dataset.manifest import Manifest, read_index, read_manifest
 from raycxr.dataset.shard import read_film
 from raycxr.dataset.split import SPLITS, assign_splits, same_test_films
 from raycxr.errors import ConfigurationError, DataError
 from raycxr.number_text import count
 from raycxr.storage.location import Location
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Films on their way to the device.
-
-    Attributes
-    ----------
-    images : Tensor
-        (B, H, W), uint8, or float32 in 0..1 for 16-bit films.
-    fields : Tensor
-        (B, H, W) uint8 bit fields; all zero where `annotated` is false.
-    ids : list of str
-    annotated : Tensor
-        (B,) bool.
-    """
-
-    images: torch.Tensor
-    fields: torch.Tensor
-    ids: list[str]
-    annotated: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Key(NamedTuple):
@@ -63,6 +38,33 @@ class Key(NamedTuple):
     epoch: int
     position: int
     turn: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Films on their way to the device.
+
+    Attributes
+    ----------
+    images : Tensor
+        (B, H, W), uint8, or float32 in 0..1 for 16-bit films.
+    fields : Tensor
+        (B, H, W) uint8 bit fields; all zero where `annotated` is false.
+    ids : list of str
+    annotated : Tensor
+        (B,) bool.
+    keys : sequence of Key
+        Whose turn each film's is; empty where nobody asks.
+    """
+
+    images: torch.Tensor
+    fields: torch.Tensor
+    ids: list[str]
+    annotated: torch.Tensor
+    keys: Sequence[Key] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,15 @@ def open_splits(config: Config) -> SplitIndex:
     return SplitIndex(location, manifest, rows)
 
 
-def shard_paths(splits: SplitIndex, configured_cache: str | None) -> list[Path]:
-    """Cached files of all shards of a data set, in order."""
-    folder = cache_folder(configured_cache)
-    return [cached_shard(splits.location, entry, folder) for entry in splits.manifest.shards]
+def shard_paths(splits: SplitIndex, configured_cache: str | None) -> CachedShards:
+    """Cached files of all shards of a data set, in order; each is made when it is first asked for.
+
+    Raises
+    ------
+    StorageError
+        The cache has no room for them.
+    """
+    return CachedShards(splits.location, splits.manifest, cache_folder(configured_cache))
 
 
 class Films(Dataset[Any]):
@@ -118,13 +125,13 @@ class Films(Dataset[Any]):
     ----------
     rows : sequence of mappings
         Index rows (`id`, `shard`, `row`, `high`) in a fixed order.
-    paths : list of Path
+    paths : CachedShards
         Cached files of the shards.
     augmentation : Augmentation or None
         Random changes; None for validation and test.
     """
 
-    def __init__(self, rows: Sequence[dict[str, Any]], paths: list[Path], augmentation: Augmentation | None) -> None:
+    def __init__(self, rows: Sequence[dict[str, Any]], paths: CachedShards, augmentation: Augmentation | None) -> None:
         self.places = [(row["id"], row["shard"], row["row"], row["high"]) for row in rows]
         self.paths = paths
         self.augmentation = augmentation
@@ -132,6 +139,10 @@ class Films(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def shards(self, keys: Iterable[Key]) -> Iterator[int]:
+        """Shards that films lie in, in the order in which they are first needed."""
+        return iter(dict.fromkeys(self.places[key.position][1] for key in keys))
 
     def __getitem__(self, key: Key | tuple[int, int]) -> tuple[str, NDArray[Any], NDArray[np.uint8], bool]:
         epoch, position, turn = Key(*key)
@@ -146,17 +157,6 @@ class Films(Dataset[Any]):
         if shard not in self.tables:
             self.tables[shard] = map_shard(self.paths[shard])
         return self.tables[shard]
-
-
-def collate(items: Sequence[tuple[str, NDArray[Any], NDArray[np.uint8], bool]]) -> Batch:
-    """Stack films into a batch."""
-    ids, images, fields, annotated = zip(*items, strict=True)
-    return Batch(
-        torch.from_numpy(np.stack(images)),
-        torch.from_numpy(np.stack(fields)),
-        list(ids),
-        torch.tensor(annotated),
-    )
 
 
 def check_trainable(splits: SplitIndex) -> None:

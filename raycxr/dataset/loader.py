@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from types import TracebackType
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Sampler
 
-from raycxr.dataset.films import Batch, Films, Key, collate
+from raycxr.dataset.films import Batch, Key
 from raycxr.dataset.sampling import EpochOrder
 
 # Loading processes beyond this many per training worker have nothing left to do.
 MOST_LOADERS = 8
 
 
-class TrainSampler(Sampler[list[Key]]):
+class BatchLoader(Protocol):
+    """Batches of a split, epoch after epoch; which films are in them is decided by a `BatchSampler`."""
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of the sampler's epoch. Loading begins with this call, not with the first batch."""
+
+
+class BatchSampler(Protocol):
+    """Keys of the films of each batch.
+
+    Attributes
+    ----------
+    films_per_batch : int
+        At most.
+    """
+
+    films_per_batch: int
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Keys of one batch after the other."""
+
+
+class TrainSampler:
     """Batches of keys, the same films in a step for any number of workers.
 
     Step s takes the s-th run of `batch_size` films of the epoch's order; a worker takes its share of each accumulation
@@ -49,6 +73,7 @@ class TrainSampler(Sampler[list[Key]]):
     def __init__(self, order: EpochOrder, batch_size: int, parts: int, rank: int, world_size: int) -> None:
         self.order, self.batch_size, self.parts = order, batch_size, parts
         self.rank, self.world_size = rank, world_size
+        self.films_per_batch = batch_size // (parts * world_size)
         self.epoch = 0
         self.first_batch = 0
 
@@ -70,33 +95,19 @@ class TrainSampler(Sampler[list[Key]]):
             yield [keys[number] for number in share]
 
 
-class EvaluationSampler(Sampler[list[Key]]):
+class EvaluationSampler:
     """Every film exactly once over all workers, in order."""
 
     def __init__(self, films: int, batch_size: int, rank: int, world_size: int) -> None:
         self.positions = list(range(rank, films, world_size))
-        self.batch_size = batch_size
+        self.films_per_batch = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.positions) // self.batch_size)
+        return -(-len(self.positions) // self.films_per_batch)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(0, len(self.positions), self.batch_size):
-            yield [Key(0, position) for position in self.positions[start : start + self.batch_size]]
-
-
-def make_loader(films: Films, sampler: Sampler[list[Key]], loader_workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """Loader that keeps its processes from epoch to epoch; the epoch travels in the sampler's keys."""
-    return DataLoader(
-        films,
-        batch_sampler=sampler,
-        num_workers=loader_workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        persistent_workers=loader_workers > 0,
-        prefetch_factor=4 if loader_workers > 0 else None,
-        worker_init_fn=_start_worker if loader_workers > 0 else None,
-    )
+        for start in range(0, len(self.positions), self.films_per_batch):
+            yield [Key(0, position) for position in self.positions[start : start + self.films_per_batch]]
 
 
 def default_loader_workers(cpus: int, on_gpu: bool) -> int:
@@ -110,17 +121,3 @@ def default_loader_workers(cpus: int, on_gpu: bool) -> int:
 def available_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def _start_worker(_: int) -> None:
-    torch.set_num_threads(1)
-    # Ctrl-C reaches every process of a terminal: the one that trains ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The thread that hands batches over tells of everything here, all else goes to the process that trains.
-    sys.excepthook = _tell_unless_left
-
-
-def _tell_unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an exception, but where the process that trains was ended in the middle of a batch: it has said why."""
-    if not issubclass(kind, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, trace)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raycxr.dataset.films import Films, SplitIndex, shard_paths
-from raycxr.dataset.loader import EvaluationSampler, available_cpus, make_loader
+from raycxr.dataset.loader import EvaluationSampler, available_cpus
+from raycxr.dataset.torch_loader import TorchLoader
 from raycxr.prediction.predictor import Predictor
 
 
@@ -57,7 +58,7 @@ def predict_films(
     films = Films(list(rows), shard_paths(splits, cache), None)
     sampler = EvaluationSampler(len(rows), batch_size, 0, 1)
     workers = min(2, available_cpus() - 1 if loader_workers is None else loader_workers)
-    for batch in make_loader(films, sampler, workers, predictor.device.type == "cuda"):
+    for batch in TorchLoader(films, sampler, workers, predictor.device.type == "cuda"):
         prediction = predictor.predict(batch.images)
         probabilities = prediction.masks.cpu().numpy()
         of_images = None if prediction.images is None else prediction.images.cpu().numpy()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-
-from torch.utils.data import DataLoader
 
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
-from raycxr.dataset.films import Batch, Films, SplitIndex, shard_paths
-from raycxr.dataset.loader import EvaluationSampler, TrainSampler, default_loader_workers, make_loader
+from raycxr.dataset.films import Films, SplitIndex, shard_paths
+from raycxr.dataset.loader import BatchLoader, EvaluationSampler, TrainSampler, default_loader_workers
+from raycxr.dataset.torch_loader import TorchLoader
 from raycxr.prediction.compute import Compute
 from raycxr.training.config_check import epoch_order
 from raycxr.training.session import Session
@@ -21,8 +19,8 @@ class Loaders:
     """Batches of both splits, and the sampler that has to know the epoch."""
 
     train_sampler: TrainSampler
-    train: DataLoader[Batch]
-    validation: DataLoader[Batch]
+    train: BatchLoader
+    validation: BatchLoader
 
 
 def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: Compute, cpus: int) -> Loaders:
@@ -33,7 +31,10 @@ def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: 
     cpus : int
         CPUs of this worker, loading processes included.
     """
-    paths: list[Path] = shard_paths(splits, config.dataset.cache)
+    paths = shard_paths(splits, config.dataset.cache)
+    announcement = paths.announcement()
+    if announcement is not None:
+        session.progress.tell(announcement)
     train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
     augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
     train, parts = config.train, config.train.accumulate
@@ -45,6 +46,6 @@ def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: 
     workers = train.loader_workers if train.loader_workers is not None else default_loader_workers(cpus, on_gpu)
     return Loaders(
         sampler,
-        make_loader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
-        make_loader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
+        TorchLoader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
+        TorchLoader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
     )

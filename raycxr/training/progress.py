@@ -27,7 +27,7 @@ class EpochProgress(Protocol):
         """The epoch is done, with its entry of the history."""
 
     def tell(self, line: str) -> None:
-        """Something happens after the last epoch."""
+        """Something that is not about an epoch."""
 
 
 class TerminalProgress:

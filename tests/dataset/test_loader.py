@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,26 +74,3 @@ def test_evaluation_sees_every_film_exactly_once(films: int, batch_size: int, wo
         for key in batch
     ]
     assert sorted(seen) == list(range(films))
-
-
-BROKEN_OFF = """
-import os, socket, sys, time
-from multiprocessing import resource_sharer
-from raycxr.dataset.loader import _start_worker
-
-if sys.argv[1] == "worker":
-    _start_worker(0)
-place, _ = resource_sharer.DupFd(os.open(os.devnull, os.O_RDONLY))._id
-with socket.socket(socket.AF_UNIX) as taker:
-    taker.connect(place)
-time.sleep(0.5)
-sys.excepthook(ValueError, ValueError("something else"), None)
-"""
-
-
-@pytest.mark.parametrize(("process", "told"), [("worker", False), ("other", True)])
-def test_a_loading_process_says_nothing_of_a_trainer_that_was_ended(process: str, told: bool) -> None:
-    """Python prints a traceback where the one that takes a batch goes away amid it."""
-    done = subprocess.run([sys.executable, "-c", BROKEN_OFF, process], capture_output=True, text=True, check=True)
-    assert ("Traceback" in done.stderr) is told
-    assert "something else" in done.stderr

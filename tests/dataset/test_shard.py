@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from raycxr.config.load import load_config
-from raycxr.dataset.cache import cached_shard, map_shard
+from raycxr.dataset.cache import CachedShards, map_shard
 from raycxr.dataset.codec import CODECS, decode_image
 from raycxr.dataset.films import open_splits
 from raycxr.dataset.shard import FILM_SCHEMA, MASK_SCHEMA, TableWriter, decode_mask, film_row, mask_row, open_verified
@@ -70,24 +70,27 @@ def test_a_flipped_byte_is_found_even_where_the_cache_has_the_shard(
     phantom_config: Path, data: Path, tmp_path: Path
 ) -> None:
     splits = open_splits(load_config(phantom_config, [f"dataset.uri={data}"]))
-    entry = splits.manifest.shards[0]
-    cached_shard(splits.location, entry, tmp_path / "cache")
-    shard = data / entry.name
+
+    def first() -> Path:
+        return CachedShards(splits.location, splits.manifest, tmp_path / "cache")[0]
+
+    first()
+    shard = data / splits.manifest.shards[0].name
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     shard.write_bytes(bytes(damaged))
     with pytest.raises(DataError, match="is damaged") as caught:
-        cached_shard(splits.location, entry, tmp_path / "cache")
+        first()
     assert "\n" not in str(caught.value)
     shard.unlink()
     with pytest.raises(DataError, match="is missing"):
-        cached_shard(splits.location, entry, tmp_path / "cache")
+        first()
 
 
 def test_the_cache_holds_the_same_rows_once(phantom_config: Path, data: Path, tmp_path: Path) -> None:
     splits = open_splits(load_config(phantom_config, [f"dataset.uri={data}"]))
     entry = splits.manifest.shards[0]
-    paths = {cached_shard(splits.location, entry, tmp_path / "cache") for _ in range(2)}
+    paths = {CachedShards(splits.location, splits.manifest, tmp_path / "cache")[0] for _ in range(2)}
     assert len(paths) == 1
     stored = open_verified(splits.location / entry.name, entry.sha256).read().to_pylist()
     for row, original in zip(map_shard(paths.pop()).to_pylist(), stored, strict=True):
