@@ -32,6 +32,7 @@ RAY = {
     "training/ray_train.py",
     "training/ray_channel.py",
     "training/ray_metrics.py",
+    "training/ray_loader.py",
     *(f"tuning/{name}.py" for name in
       ("capacity", "scheduler", "searcher", "sweep", "trial", "watch", "worker_group")),
 }  # fmt: skip

@@ -70,6 +70,11 @@ def classify(
             f"a classifier is trained in one process, resources.workers = {config.resources.workers}",
             "set resources.workers=1",
         )
+    if config.train.loader != "torch" or config.augment.where != "loader":
+        raise ConfigurationError(
+            "films of a classifier are read and augmented by processes beside it",
+            "set train.loader=torch and augment.where=loader",
+        )
     films = labelled_films(open_splits(config), section.label)
     check_both_kinds(films)
     seed = config.train.seed

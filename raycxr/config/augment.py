@@ -20,6 +20,11 @@ class AugmentSection(Section):
     preset: Literal["none", "standard", "keras_dd2424", "contrast_noise", "siim", "strong"] = Field(
         "standard", description="named settings, see config/augment_presets.py; naming one starts the section anew"
     )
+    where: Literal["loader", "device"] = Field(
+        "loader",
+        description="film by film where films are read, or batch by batch where the network computes, which frees the "
+        "CPUs beside a GPU; the changes are of the same kinds and strengths, not the same ones",
+    )
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="zoom drawn from 1 - scale to 1 + scale")
     shift: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the width and of the height")

@@ -37,6 +37,11 @@ class TrainSection(Section):
     metric: str = Field("dice.mean", description="validation metric that chooses the best epoch, or loss")
     patience: Annotated[int, Field(ge=1)] | None = Field(None, description="early stopping: epochs without gain")
     num_to_keep: Annotated[int, Field(ge=1)] = Field(1, description="checkpoints kept beside the latest, best first")
+    loader: Literal["torch", "ray"] = Field(
+        "torch",
+        description="who reads and augments the films of a training worker: processes beside it, or Ray Data on any "
+        "node of the cluster that has free CPUs; the batches are the same",
+    )
     loader_workers: Annotated[int, Field(ge=0)] | None = Field(
         None, description="loading processes per training worker; where unset, as many as its CPUs allow"
     )

@@ -28,7 +28,8 @@ CHECKPOINT = "checkpoint_"
 STATE_FILE = "state.pt"
 # Sections and keys that may differ when a run is resumed: they do not change what is learned.
 RESUMABLE = ("storage", "tune", "resources", "tracking", "evaluate", "postprocess", "ingest", "dataset.uri",
-             "dataset.cache", "train.name", "train.loader_workers", "train.num_to_keep")  # fmt: skip
+             "dataset.cache", "train.name", "train.loader", "train.loader_workers",
+             "train.num_to_keep")  # fmt: skip
 VERSIONED = ("torch", "ray", "segmentation-models-pytorch", "albumentations", "numpy")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raycxr.config.sections import Config
+from raycxr.dataset.device_augment import check_device_augmentation
 from raycxr.dataset.films import SplitIndex, check_trainable
 from raycxr.dataset.sampling import EpochOrder, build_order
 from raycxr.errors import ConfigurationError
@@ -30,6 +31,8 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
     check_image_loss(config.loss, config.model.image_head)
     check_start(config, target, splits)
     epoch_order(config, splits)
+    if config.augment.where == "device":
+        check_device_augmentation(config.augment)
     training_rules(config, target)
     size, divisor = splits.manifest.geometry.size, size_divisor(config.model)
     if size % divisor:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from raycxr.config.sections import Config
 from raycxr.dataset.augment import Augmentation
+from raycxr.dataset.device_augment import DeviceAugmentation
 from raycxr.dataset.films import Films, SplitIndex, shard_paths
 from raycxr.dataset.loader import BatchLoader, EvaluationSampler, TrainSampler, default_loader_workers
 from raycxr.dataset.torch_loader import TorchLoader
 from raycxr.prediction.compute import Compute
 from raycxr.training.config_check import epoch_order
+from raycxr.training.device_batches import DeviceBatches
 from raycxr.training.session import Session
 
 
@@ -36,7 +38,6 @@ def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: 
     if announcement is not None:
         session.progress.tell(announcement)
     train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
-    augmentation = Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)
     train, parts = config.train, config.train.accumulate
     order = epoch_order(config, splits)
     sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
@@ -44,8 +45,22 @@ def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: 
     validation_sampler = EvaluationSampler(len(validation_rows), per_pass, session.rank, session.world_size)
     on_gpu = compute.device.type == "cuda"
     workers = train.loader_workers if train.loader_workers is not None else default_loader_workers(cpus, on_gpu)
+    # Without changes, a film is one copy out of the node's cache: validation is not worth a way through other nodes.
+    validation = TorchLoader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu)
+    films = Films(train_rows, paths, loader_augmentation(config, splits))
+    streamed = session.stream(splits, sampler, on_gpu)
+    batches = TorchLoader(films, sampler, workers, on_gpu) if streamed is None else streamed
+    on_device = config.augment.where == "device"
+    augmentation = DeviceAugmentation(config.augment, train.seed) if on_device else None
     return Loaders(
         sampler,
-        TorchLoader(Films(train_rows, paths, augmentation), sampler, workers, on_gpu),
-        TorchLoader(Films(validation_rows, paths, None), validation_sampler, min(workers, 2), on_gpu),
+        DeviceBatches(batches, compute.device, augmentation),
+        DeviceBatches(validation, compute.device, None),
     )
+
+
+def loader_augmentation(config: Config, splits: SplitIndex) -> Augmentation | None:
+    """Random changes that are made film by film, where films are read."""
+    if config.augment.where == "device":
+        return None
+    return Augmentation(config.augment, config.train.seed, splits.manifest.geometry.size)

@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from raycxr.dataset.films import SplitIndex
+    from raycxr.dataset.loader import BatchLoader, TrainSampler
     from raycxr.training.gauges import Gauges
     from raycxr.training.progress import EpochProgress
+    from raycxr.training.ray_loader import RayLoader
 
 # CPUs of a worker beyond which more of them only help where the user says so.
 MOST_CPUS = 8
@@ -153,6 +156,8 @@ class RaySession:
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
         self.sync_batch_norm = config.train.sync_batch_norm
+        self.config = config
+        self.loader: RayLoader | None = None
         self.run = run
         self.progress: EpochProgress = ChannelProgress(channel) if self.rank == 0 else SilentProgress()
         if config.resources.gpus_per_worker > 0:
@@ -204,7 +209,18 @@ class RaySession:
         )
 
     def close(self) -> None:
-        """Ray Train itself waits for the uploads when the loop returns."""
+        """End the stream of batches; Ray Train itself waits for the uploads when the loop returns."""
+        if self.loader is not None:
+            self.loader.close()
+
+    def stream(self, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> BatchLoader | None:
+        """Batches of Ray Data, where the configuration asks for them."""
+        if self.config.train.loader != "ray":
+            return None
+        from raycxr.training.ray_loader import RayLoader
+
+        self.loader = RayLoader(self.config, splits, sampler, pin_memory)
+        return self.loader
 
 
 class _Upload:
@@ -247,7 +263,10 @@ def _cpus_per_worker(config: Config) -> int:
     """CPUs of each worker, after making sure that the cluster can hold all of them."""
     total = ray.cluster_resources()
     workers, gpus = config.resources.workers, config.resources.gpus_per_worker
-    cpus = config.resources.cpus_per_worker or max(1, min(MOST_CPUS, int(total.get("CPU", 1)) // workers))
+    streams = config.train.loader == "ray"
+    # Ray Data has CPUs of its own, as many as there are workers where nothing is said.
+    shared = int(total.get("CPU", 1)) - (workers if streams else 0)
+    cpus = config.resources.cpus_per_worker or max(1, min(MOST_CPUS, shared // workers))
     ask = "asks" if workers == 1 else "ask"
     for name, asked in (("CPU", workers * cpus), ("GPU", workers * gpus)):
         if asked > total.get(name, 0) and config.resources.address is None:
@@ -255,6 +274,12 @@ def _cpus_per_worker(config: Config) -> int:
                 f"{count(workers, 'worker')} {ask} for {asked:g} {name}s, this cluster has {total.get(name, 0):g}",
                 "lower resources.workers, .cpus_per_worker or .gpus_per_worker",
             )
+    if streams and workers * cpus >= total.get("CPU", 0) and config.resources.address is None:
+        raise TrainingError(
+            f"{count(workers, 'worker')} with {count(cpus, 'CPU')} each leave none of the cluster's "
+            f"{total.get('CPU', 0):g} for Ray Data, which is to load for them",
+            "lower resources.workers or .cpus_per_worker, or set train.loader=torch",
+        )
     return cpus
 
 

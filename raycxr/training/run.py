@@ -13,7 +13,7 @@ import torch
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
-from raycxr.errors import InterruptionError, RaycxrError, TrainingError
+from raycxr.errors import ConfigurationError, InterruptionError, RaycxrError, TrainingError
 from raycxr.prediction.compute import choose_compute
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, count_epochs, finish_record, read_history, resume_record, start_record
@@ -127,6 +127,7 @@ def claim_run(
         splits = open_splits(config)
     check_trainable_config(config, splits, workers)
     check_precision(config, on_gpu)
+    check_loader(config, local)
     check_writable(run.parent)
     description = describe_dataset(splits)
     if resume:
@@ -179,6 +180,15 @@ def check_precision(config: Config, on_gpu: bool) -> None:
     """Refuse what a CPU cannot compute in, where a run has no GPU."""
     if not on_gpu:
         choose_compute(config.train, torch.device("cpu"))
+
+
+def check_loader(config: Config, local: bool) -> None:
+    """Refuse to stream to workers that are not of Ray Train."""
+    if local and config.train.loader == "ray":
+        raise ConfigurationError(
+            "train.loader = 'ray' feeds workers of Ray Train, which neither --local nor the trials of a sweep have",
+            "set train.loader=torch",
+        )
 
 
 def describe_dataset(splits: SplitIndex) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from raycxr.dataset.films import SplitIndex
+from raycxr.dataset.loader import BatchLoader, TrainSampler
 from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
 from raycxr.prediction.snapshot import save_snapshot
 from raycxr.runs.metric import Mode
@@ -42,6 +44,9 @@ class Session(Protocol):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Model whose gradients are averaged over the workers."""
+
+    def stream(self, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> BatchLoader | None:
+        """Training batches that come from other nodes; None where processes beside this worker make them."""
 
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over all workers."""
@@ -90,6 +95,10 @@ class LocalSession:
     def wrap(self, model: nn.Module) -> nn.Module:
         """Nothing to average over."""
         return model
+
+    def stream(self, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> BatchLoader | None:
+        """Nobody else to make batches."""
+        return None
 
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """Nothing to add."""

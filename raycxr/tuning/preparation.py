@@ -18,7 +18,7 @@ from raycxr.runs.sweep import is_sweep, parameter_text, read_sweep
 from raycxr.storage.location import Location
 from raycxr.storage.patience import first_contact
 from raycxr.training.config_check import check_trainable_config
-from raycxr.training.run import check_precision, describe_dataset, run_name
+from raycxr.training.run import check_loader, check_precision, describe_dataset, run_name
 from raycxr.training.whole_paths import with_whole_paths
 from raycxr.tuning.space import Parameters, Space, bounds, build_space, random_draw, with_parameters
 
@@ -107,6 +107,7 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
             config = with_parameters(base, parameters)
             check_trainable_config(config, splits, config.resources.workers)
             check_precision(config, config.resources.gpus_per_worker > 0)
+            check_loader(config, True)
             epochs = max(epochs, config.train.epochs)
         except RaycxrError as error:
             problems.append((parameters, error))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
-from raycxr.dataset.films import Batch, open_splits
+from raycxr.dataset.films import Batch, SplitIndex, open_splits
+from raycxr.dataset.loader import BatchLoader, TrainSampler
 from raycxr.errors import TrainingError
 from raycxr.losses.choices import build_loss
 from raycxr.models.classic_unet import ClassicUnet
@@ -117,6 +118,9 @@ class WorkerSession:
         values.copy_(torch.stack(self.workers.values).sum(dim=0))
         self.workers.barrier.wait()
         return values
+
+    def stream(self, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> BatchLoader | None:
+        return None
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
         return None

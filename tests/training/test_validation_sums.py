@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from raycxr.config.dataset import DatasetSection
+from raycxr.dataset.films import SplitIndex
+from raycxr.dataset.loader import BatchLoader, TrainSampler
 from raycxr.metrics import overlap
 from raycxr.metrics.calibration import calibration_error, calibration_sums
 from raycxr.prediction.target import TargetKind, target_kind
@@ -51,6 +53,9 @@ class OneOfThem:
             self.given.append(values)
             raise Waiting
         return total
+
+    def stream(self, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> BatchLoader | None:
+        return None
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
         return None
