@@ -79,9 +79,9 @@ class DicomFilms(PlainFilms):
 class PngFilms(PlainFilms):
     """PNG films and PNG masks of the same names in two folders."""
 
-    def __init__(self, images: Path, masks: Path, size: int, augmentation: Augmentation) -> None:
-        self.size, self.masks = size, masks
-        self.files = sorted(images.glob("*.png"))
+    def __init__(self, folder: Path, size: int, augmentation: Augmentation) -> None:
+        self.size, self.masks = size, folder / "png_masks"
+        self.files = sorted((folder / "png_images").glob("*.png"))
         super().__init__(len(self.files), augmentation)
 
     def read(self, number: int) -> tuple[Any, Any]:
