@@ -131,6 +131,16 @@ def test_changes_are_drawn_independently() -> None:
     assert abs(np.corrcoef(turned, [float(centre.mean()) for centre in centres])[0, 1]) < 0.2
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_film_is_changed_alike_whether_or_not_it_shows_anything(preset: str) -> None:
+    image, field = film()
+    augment = Augmentation(AugmentSection.model_validate({"preset": preset}), 0, 64)
+    for epoch in range(20):
+        empty = augment(image, np.zeros_like(field), epoch, "a")
+        assert np.array_equal(empty[0], augment(image, field, epoch, "a")[0])
+        assert not empty[1].any()
+
+
 def test_one_of_the_exposures_at_a_time() -> None:
     grey = np.full((64, 64), 100, np.uint8)
     grey[0, 0] = 0  # brightness moves black, contrast and gamma do not brighten it
