@@ -72,6 +72,8 @@ def draw_augmentation(
         drawn = [augmentation(image, field, epoch, row["id"]) for epoch in range(1, DRAWS + 1)]
         lines.append((str(row["id"]), [_tile(*pair, len(manifest.classes)) for pair in [(image, field), *drawn]]))
     words = augmentation_words(section)
+    if section.where == "device":
+        words += "; drawn as where films are read, a run with augment.where = device draws other numbers"
     return AugmentationSheet(title, words, _lay_out(title, words, manifest.classes, lines))
 
 

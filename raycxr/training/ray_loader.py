@@ -30,8 +30,9 @@ from raycxr.training.loaders import loader_augmentation
 
 # A stream goes on into the next epochs up to about so many batches, so that short epochs do not wait for its start.
 BATCHES_OF_A_STREAM = 4096
-# Films that a task reads, where batches are smaller: each task costs milliseconds.
-FILMS_OF_A_TASK = 64
+# What a task makes, where a batch is smaller: each task costs milliseconds. Measured with batches of 4 MB on two cores
+# without augmentation: 419 films a second with 32 MB, 1,094 with 128 MB.
+BYTES_OF_A_TASK = 64e6
 BLOCKS_AHEAD = 2
 
 Answer = tuple[Contents | RaycxrError, NDArray[np.uint8]]
@@ -64,6 +65,8 @@ class RayLoader:
     def __init__(self, config: Config, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> None:
         self.recipe = Recipe(config.model_dump_json(), splits.manifest.id, sampler.rank, sampler.world_size)
         self.sampler, self.epochs, self.pin_memory = sampler, config.train.epochs, pin_memory
+        # As at eight bits; of a film and of its bit field.
+        self.batch_bytes = sampler.films_per_batch * 2 * splits.manifest.geometry.size**2
         self.reader = ThreadPoolExecutor(1)
         self.answers = _nothing()
         self.ahead: Future[Answer | None] | None = None
@@ -108,7 +111,7 @@ class RayLoader:
         if self.ahead is not None:
             self.ahead.result()  # of the stream before, which is left where it is
         self.answers.close()
-        tasks = -(-self.left // max(1, FILMS_OF_A_TASK // self.sampler.films_per_batch))
+        tasks = -(-self.left // max(1, int(BYTES_OF_A_TASK / self.batch_bytes)))
         self.answers = _stream(self.recipe, epoch * steps + first, self.left, tasks)
         self.ahead = self.reader.submit(next, self.answers, None)
 
