@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_server import MlflowServer
 
 from raycxr.config.load import load_config
 from raycxr.storage.location import Location
@@ -38,8 +39,13 @@ def test_from_films_to_the_best_checkpoint_in_a_bucket(s3_folder: str, phantom_c
     # The phantoms of the fixture have the same seed: the same content, wherever it lies.
     local = json.loads((Location(load_config(phantom_config).dataset_uri or "") / "manifest.json").read_text())
     assert ingested["id"] == local["id"]
-    train = raycxr("train", phantom_config, *overrides, "train.name=bucket", "train.epochs=2")
+    with MlflowServer() as server:
+        followed = [f"tracking.mlflow={server.url}", "--profile"]
+        train = raycxr("train", phantom_config, *overrides, *followed, "train.name=bucket", "train.epochs=2")
     assert train["bundle"] == f"{s3_folder}/runs/bucket/best"
+    assert Location(train["profile"]["trace"]).size() > 0
+    assert server.only_run.artifacts["best/bundle.json"] == Location(f"{train['bundle']}/bundle.json").read_bytes()
+    assert "overlays/epoch_0001.png" in server.only_run.artifacts
     resumed = raycxr("train", phantom_config, *overrides, "train.epochs=2", "--resume", "bucket", "train.name=bucket")
     assert resumed["metrics"] == train["metrics"]
     names = [file.name for file in Location(f"{s3_folder}/runs/bucket").walk()]
