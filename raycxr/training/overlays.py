@@ -18,7 +18,7 @@ from raycxr.xray.overlay import draw_overlay
 
 TILE = 256
 MOST_COLUMNS = 4
-INK = (235, 235, 235)
+INK, PAPER = (235, 235, 235), (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def draw_sheet(films: Sequence[OverlayFilm]) -> NDArray[np.uint8]:
     for number, film in enumerate(films):
         top, left = number // columns * TILE, number % columns * TILE
         tile = draw_overlay(film.image, film.truth, film.predicted, TILE)
-        cv2.putText(tile, film.id[-40:], (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
+        # White in black, to be read on dark and on light films.
+        for colour, width in ((PAPER, 3), (INK, 1)):
+            cv2.putText(tile, film.id[-30:], (6, TILE - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, cv2.LINE_AA)
         sheet[top : top + TILE, left : left + TILE] = tile
     return sheet
 
