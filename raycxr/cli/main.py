@@ -16,6 +16,7 @@ from raycxr.cli import (
     config,
     doctor,
     evaluate,
+    export,
     ingest,
     inspect,
     jobs,
@@ -34,7 +35,7 @@ from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
     name="raycxr",
-    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull.",
+    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull, export.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -58,7 +59,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull."""
+    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull, export."""
 
 
 app.command("synth")(synth.synth)
@@ -70,6 +71,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("pull")(pull.pull)
+app.command("export")(export.export)
 app.command("config")(config.config)
 # What stands behind the first argument belongs to the job.
 app.command("submit", context_settings={"allow_interspersed_args": False})(submit.submit)
