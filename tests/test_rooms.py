@@ -29,6 +29,7 @@ ORDER = (
 )
 RAY = {
     "dataset/ray_ingest.py",
+    "prediction/ray_predict.py",
     "training/ray_train.py",
     "training/ray_channel.py",
     "training/ray_metrics.py",

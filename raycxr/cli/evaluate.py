@@ -66,7 +66,7 @@ def evaluate(
     from raycxr.storage.location import Location
     from raycxr.storage.patience import first_contact
 
-    views = None if test_time is None else _views(test_time)
+    views = None if test_time is None else parse_views(test_time)
     with first_contact():
         networks = _networks([run, *(also or [])], checkpoints)
         # The last of several, too, before the first is measured.
@@ -106,7 +106,7 @@ def _networks(uris: list[str], checkpoints: int | None) -> list[Location]:
     return [place for uri in uris for place in best_checkpoints(Location(uri), checkpoints)]
 
 
-def _views(options: list[str]) -> tuple[str, ...]:
+def parse_views(options: list[str]) -> tuple[str, ...]:
     """Checked names of `--test-time`."""
     from raycxr.config.load import check_config
 

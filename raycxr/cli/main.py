@@ -20,6 +20,7 @@ from raycxr.cli import (
     ingest,
     inspect,
     jobs,
+    predict,
     pull,
     report,
     runs,
@@ -35,7 +36,7 @@ from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
     name="raycxr",
-    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull, export.",
+    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, pull, export.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -59,7 +60,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, report, evaluate, pull, export."""
+    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, pull, export."""
 
 
 app.command("synth")(synth.synth)
@@ -68,6 +69,7 @@ app.command("inspect")(inspect.inspect)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("pull")(pull.pull)

@@ -6,24 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from onnxruntime import InferenceSession
-from safetensors.torch import save
+from tiny_bundle import write_tiny_bundle
 
 from raycxr.cli.main import run
-from raycxr.config.load import check_config, to_yaml
 from raycxr.errors import DataError
-from raycxr.models.choices import build_model
 from raycxr.postprocess.rule import apply_rules
 from raycxr.prediction import onnx_export
 from raycxr.prediction.onnx_export import FILMS, export_onnx
 from raycxr.prediction.predictor import load_predictor
-from raycxr.runs.bundle import write_bundle
 from raycxr.storage.location import Location
 from raycxr.xray.intensity import IntensityRule
 from raycxr.xray.phantom import draw_phantom
@@ -33,25 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationW
 SCRIPT = Path(__file__).parents[2] / "scripts" / "run_onnx.py"
 
 
-def bundle(folder: Path, **model: Any) -> Location:
-    """A network that was never trained, as a run leaves it, for films of 32 pixels."""
-    config = check_config({"model": model, "train": {"precision": "fp32"}}, "test")
-    torch.manual_seed(3)
-    network = build_model(config.model, 1, 1, 1)
-    metrics = {"epoch": 1, "split": "validation", "metrics": {"loss": 1.0, "dice": {"lungs": 0.5, "mean": 0.5}}}
-    about = {
-        "classes": ["lungs"],
-        "size": 32,
-        "intensity": {"rule": "percentile", "low": 0.5, "high": 99.5},
-        "rules": {"lungs": {"threshold": 0.5}},
-    }
-    place = Location(folder) / "best"
-    write_bundle(place, save(network.state_dict()), to_yaml(config), metrics, about, "a card")
-    return place
-
-
 def test_any_size_and_number_of_films(tmp_path: Path) -> None:
-    location = bundle(tmp_path, name="inverted_net", channels=(8, 4))
+    location = write_tiny_bundle(tmp_path, "lungs", name="inverted_net", channels=(8, 4))
     exported = export_onnx(location, Location(tmp_path / "model.onnx"), lambda line: None)
     assert exported.inputs == {"films": ["B", "H", "W"]}
     assert exported.outputs == {"probabilities": ["B", 1, "H", "W"]}
@@ -65,7 +44,7 @@ def test_any_size_and_number_of_films(tmp_path: Path) -> None:
 
 
 def test_a_network_of_one_size_with_an_image_head(tmp_path: Path) -> None:
-    location = bundle(tmp_path, name="upernet", encoder="resnet18", image_head=True)
+    location = write_tiny_bundle(tmp_path, "lungs", name="upernet", encoder="resnet18", image_head=True)
     told: list[str] = []
     exported = export_onnx(location, Location(tmp_path / "model.onnx"), told.append)
     assert "upernet can be written for films of 32 x 32 pixels alone" in told
@@ -82,7 +61,7 @@ def test_a_network_of_one_size_with_an_image_head(tmp_path: Path) -> None:
 
 def test_the_example_makes_the_masks_that_we_make(tmp_path: Path) -> None:
     """From the command to masks by a script that knows neither torch nor this package."""
-    location = bundle(tmp_path, name="inverted_net", channels=(8, 4))
+    location = write_tiny_bundle(tmp_path, "lungs", name="inverted_net", channels=(8, 4))
     assert run(["export", str(location.parent), "--out", str(tmp_path / "model.onnx")]) == 0
     drawn = draw_phantom(np.random.default_rng(7), 90).image[:, :64]
     film = np.rint(drawn * 255).astype(np.uint8)
@@ -102,7 +81,7 @@ def test_the_example_makes_the_masks_that_we_make(tmp_path: Path) -> None:
 
 
 def test_probabilities_of_another_network_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    location = bundle(tmp_path, name="inverted_net", channels=(8, 4))
+    location = write_tiny_bundle(tmp_path, "lungs", name="inverted_net", channels=(8, 4))
     monkeypatch.setattr(onnx_export, "TOLERANCE", 0.0)
     with pytest.raises(DataError, match="differ from torch's by"):
         export_onnx(location, Location(tmp_path / "model.onnx"), lambda line: None)
@@ -110,7 +89,7 @@ def test_probabilities_of_another_network_are_refused(tmp_path: Path, monkeypatc
 
 
 def test_it_answers_with_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    location = bundle(tmp_path, name="inverted_net", channels=(8, 4))
+    location = write_tiny_bundle(tmp_path, "lungs", name="inverted_net", channels=(8, 4))
     assert run(["export", location.uri, "--out", str(tmp_path / "model.onnx"), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["bytes"] == (tmp_path / "model.onnx").stat().st_size
