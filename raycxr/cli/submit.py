@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # They are about clusters, not for them.
 _HERE = ("submit", "jobs", "scale")
+# Parameters of verbs that say where results go.
+_PLACES = {"out": "--out", "html": "--html", "picture": "--picture", "destination": "DEST"}
 
 
 def submit(
@@ -125,7 +127,7 @@ def _refuse_together(rayjob: bool, of_rayjob: dict[str, object], of_api: dict[st
 
 def _checked(context: typer.Context, arguments: list[str]) -> tuple[Command, Path | None]:
     """Check the verb's own arguments here, where a mistake costs nothing."""
-    from raycxr.cluster.command import make_command
+    from raycxr.cluster.command import check_place, make_command
     from raycxr.errors import UsageError
 
     verb, *others = arguments
@@ -134,6 +136,9 @@ def _checked(context: typer.Context, arguments: list[str]) -> tuple[Command, Pat
     if verb not in verbs:
         raise UsageError(f"{verb!r} is no verb that a job can run", f"choose one of {', '.join(verbs)}")
     parameters = program.commands[verb].make_context(verb, others, parent=context.find_root()).params
+    for name, told in _PLACES.items():
+        if parameters.get(name) is not None:
+            check_place(f"{told} {parameters[name]}", str(parameters[name]))
     path, overrides = parameters.get("path"), parameters.get("overrides")
     config = path if isinstance(path, Path) else None
     return make_command(arguments, config, overrides or ()), config

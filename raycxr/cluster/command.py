@@ -139,11 +139,28 @@ def _check_places(config: Path, verb: str, overrides: Sequence[str], files: Mapp
     if verb in ("train", "tune"):
         places = {"dataset.uri": resolved.dataset_uri, "storage.uri": resolved.storage.uri}
     for key, uri in places.items():
-        if uri is not None and "://" not in uri and not uri.startswith(("/", "~")):
-            raise UsageError(
-                f"{key} = {uri!r} would lie in the job's own folder on the cluster and vanish with it",
-                f"give {key}=s3://bucket/..., or an absolute path that all nodes share",
-            )
+        if uri is not None:
+            check_place(f"{key} = {uri!r}", uri)
+
+
+def check_place(told: str, uri: str) -> None:
+    """Refuse a place for results that is relative to the folder in which a job runs.
+
+    Parameters
+    ----------
+    told : str
+        The place as the user wrote it.
+
+    Raises
+    ------
+    UsageError
+        It is relative.
+    """
+    if "://" not in uri and not uri.startswith(("/", "~")):
+        raise UsageError(
+            f"{told} would lie in the job's own folder on the cluster and vanish with it",
+            "give s3://bucket/..., or an absolute path that all nodes share",
+        )
 
 
 def told_command(entrypoint: str) -> str:
