@@ -24,12 +24,14 @@ ORDER = (
     ("report",),
     ("tuning",),
     ("evaluation", "classification"),
+    ("serving",),
     ("cluster",),
     ("cli",),
 )
 RAY = {
     "dataset/ray_ingest.py",
     "prediction/ray_predict.py",
+    "serving/deployment.py",
     "training/ray_train.py",
     "training/ray_channel.py",
     "training/ray_metrics.py",

@@ -25,6 +25,7 @@ from raycxr.cli import (
     report,
     runs,
     scale,
+    serve,
     submit,
     synth,
     train,
@@ -36,7 +37,7 @@ from raycxr.signals import end_by_sigterm_as_by_ctrl_c
 
 app = typer.Typer(
     name="raycxr",
-    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, pull, export.",
+    help="Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, serve, pull.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -60,7 +61,7 @@ def _options(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, pull, export."""
+    """Chest X-ray segmentation on a Ray cluster: ingest, inspect, train, tune, evaluate, predict, serve, pull."""
 
 
 app.command("synth")(synth.synth)
@@ -70,6 +71,7 @@ app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("serve")(serve.serve)
 app.command("runs")(runs.runs)
 app.command("report")(report.report)
 app.command("pull")(pull.pull)

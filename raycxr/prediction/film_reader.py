@@ -76,17 +76,24 @@ class FilmReader:
         StorageError
             It cannot be read.
         """
-        return self._open_file(film) if film.row is None else self._open_row(film.uri, film.row)
-
-    def _open_file(self, film: InputFilm) -> OpenedFilm:
+        if film.row is not None:
+            return self._open_row(film.uri, film.row)
         place = Location(film.uri)
-        data = place.read_bytes()
-        dicom = data[128:132] == _DICOM_LETTERS or place.suffix.lower() in DICOM
+        return self.decode(place.read_bytes(), place.suffix.lower())
+
+    def decode(self, data: bytes, suffix: str = "") -> OpenedFilm:
+        """Decode a film's file: DICOM, PNG, JPEG or GIF, and by its suffix ``.img`` a raw film of JSRT.
+
+        Raises
+        ------
+        DataError
+            It is damaged, or is none.
+        """
+        dicom = data[128:132] == _DICOM_LETTERS or suffix in DICOM
         if dicom:
             pixels = decode_dicom(data).pixels
         else:
-            raw = place.suffix.lower() in RAW
-            pixels = invert(decode_raw(data), RAW_BITS) if raw else decode_picture(data)
+            pixels = invert(decode_raw(data), RAW_BITS) if suffix in RAW else decode_picture(data)
         levels, (_, high) = self.rule.apply(pixels)
         square: NDArray[Any] = letterbox_image(levels, self.size)
         if square.dtype == np.uint16:
