@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raycxr.dataset.cache import cache_folder, cached_shard, map_shard
-from raycxr.dataset.manifest import Manifest, read_manifest
+from raycxr.dataset.cache import CachedShards, cache_folder, map_shard
+from raycxr.dataset.manifest import read_manifest
 from raycxr.dataset.shard import read_film
 from raycxr.errors import DataError
 from raycxr.prediction.inputs import DICOM, RAW, InputFilm
@@ -64,7 +64,7 @@ class FilmReader:
         given = {name: intensity[name] for name in ("low", "high") if intensity.get(name) is not None}
         self.rule = IntensityRule(intensity["rule"], **(given if intensity["rule"] != "keep" else {}))
         self.white = intensity.get("high") if intensity["rule"] == "keep" else None
-        self.manifests: dict[str, Manifest] = {}
+        self.sets: dict[str, CachedShards] = {}
 
     def open(self, film: InputFilm) -> OpenedFilm:
         """Read a film.
@@ -103,18 +103,16 @@ class FilmReader:
         return OpenedFilm(square, _shown(pixels), height, width, data if dicom else None)
 
     def _open_row(self, uri: str, row: dict[str, Any]) -> OpenedFilm:
-        location = Location(uri)
-        if uri not in self.manifests:
-            self.manifests[uri] = read_manifest(location)
-        manifest = self.manifests[uri]
-        size = manifest.geometry.size
-        if size != self.size:
+        if uri not in self.sets:
+            location = Location(uri)
+            self.sets[uri] = CachedShards(location, read_manifest(location), cache_folder(self.cache))
+        shards = self.sets[uri]
+        if shards.size != self.size:
             raise DataError(
-                f"{uri} holds films of {size} pixels, the network was trained at {self.size}",
+                f"{uri} holds films of {shards.size} pixels, the network was trained at {self.size}",
                 f"ingest the films with ingest.size={self.size}, or predict their files",
             )
-        shard = cached_shard(location, manifest.shards[row["shard"]], cache_folder(self.cache))
-        square, _ = read_film(map_shard(shard), row["row"], row["high"])
+        square, _ = read_film(map_shard(shards[row["shard"]]), row["row"], row["high"])
         grey = square.astype(np.float32) / np.float32(255 if square.dtype == np.uint8 else 1)
         image = np.rint(undo_letterbox(grey[None], row["height"], row["width"])[0] * 255).astype(np.uint8)
         return OpenedFilm(square, image, row["height"], row["width"], None)
