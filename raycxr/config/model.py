@@ -39,6 +39,11 @@ class ModelSection(Section):
     freeze_encoder: bool | None = Field(
         None, description="smp, fcn: the encoder keeps its weights and statistics; where unset, in fcn only"
     )
+    norm: Literal["batch", "group"] = Field(
+        "batch",
+        description="group: group norm, which one film to a forward pass and any number of workers do not change; "
+        "an encoder with weights has to be trained on then",
+    )
     image_head: bool = Field(
         False, description="smp: also tell whether a film shows a structure at all; trained by the loss image_bce"
     )

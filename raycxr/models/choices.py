@@ -14,6 +14,7 @@ from raycxr.models import classic_unet, res_unet
 from raycxr.models.classic_unet import ClassicUnet
 from raycxr.models.fcn import build_fcn, fcn_form
 from raycxr.models.frozen import freeze
+from raycxr.models.group_norm import use_group_norm
 from raycxr.models.image_head import add_image_head
 from raycxr.models.inverted_net import FORMS, build_inverted_net
 from raycxr.models.res_unet import ResUnet
@@ -38,6 +39,8 @@ def build_model(
     """
     model = MODELS[settings.name](settings, in_channels, out_channels)
     used = used_options(settings)
+    if "norm" in used and settings.norm == "group":
+        use_group_norm(model)
     if "image_head" in used and settings.image_head:
         add_image_head(model, structures or out_channels, settings.image_head_dropout)
     if "freeze_encoder" in used and settings.freezes_encoder:
@@ -51,8 +54,8 @@ def check_model(settings: ModelSection) -> None:
     Raises
     ------
     ConfigurationError
-        Another value than the default of an option that the network does not use, or an encoder for which the FCN has
-        no head.
+        Another value than the default of an option that the network does not use, an encoder for which the FCN has
+        no head, or group norm where there is nothing to replace or nothing that could adapt to it.
     """
     for option, networks in USED_BY.items():
         value, default = getattr(settings, option), ModelSection.model_fields[option].default
@@ -63,6 +66,24 @@ def check_model(settings: ModelSection) -> None:
             )
     if settings.name == "fcn":
         fcn_form(settings.encoder)
+    if settings.norm == "group":
+        _check_group_norm(settings)
+
+
+def _check_group_norm(settings: ModelSection) -> None:
+    if (settings.name, settings.form) == ("inverted_net", "paper") or (settings.name, settings.encoder) == (
+        "fcn",
+        "vgg19",
+    ):
+        raise ConfigurationError(
+            f'model.norm = "group": this form of {settings.name} has no batch norm to replace',
+            'set model.norm="batch"',
+        )
+    if settings.freezes_encoder and settings.encoder_weights is not None:
+        raise ConfigurationError(
+            'model.norm = "group" changes the features of an encoder with weights, and a frozen one cannot adapt',
+            'set model.norm="batch" or model.freeze_encoder=false',
+        )
 
 
 def used_options(settings: ModelSection) -> dict[str, Any]:
@@ -93,7 +114,9 @@ def smallest_size(settings: ModelSection) -> int:
 
 def fewest_films(settings: ModelSection) -> int:
     """Return how many films a forward pass of training needs at least."""
-    return ARCHITECTURES[settings.name].fewest_films if settings.name in ARCHITECTURES else 1
+    if settings.norm == "group" or settings.name not in ARCHITECTURES:
+        return 1
+    return ARCHITECTURES[settings.name].fewest_films
 
 
 def _classic_unet(settings: ModelSection, in_channels: int, out_channels: int) -> nn.Module:
@@ -164,6 +187,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "encoder": _ENCODER_NETWORKS,
     "encoder_weights": _ENCODER_NETWORKS,
     "freeze_encoder": _ENCODER_NETWORKS,
+    "norm": (*_ENCODER_NETWORKS, "res_unet", "inverted_net"),
     "image_head": tuple(ARCHITECTURES),
     "image_head_dropout": tuple(ARCHITECTURES),
     "decoder_channels": tuple(name for name, network in ARCHITECTURES.items() if network.divisor is None),

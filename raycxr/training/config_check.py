@@ -56,7 +56,7 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
         raise ConfigurationError(
             f"train.batch_size = {config.train.batch_size} leaves one film to a forward pass,"
             f" and the batch norm of {config.model.name} needs two",
-            f"choose {2 * shares} or more",
+            f"choose {2 * shares} or more, or model.norm=group",
         )
     check_metric(config, target, splits)
     return target

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.distributed
 from torch import nn
@@ -17,6 +19,24 @@ def average_gradients(model: nn.Module, device: torch.device, world_size: int, s
     if on_gpu and sync_batch_norm:
         model = SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(model, device_ids=[device] if on_gpu else None)
+
+
+def exchange(wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Context of one forward and backward pass of an optimizer step.
+
+    Gradients that are added up over passes need to travel once: with the last of them.
+
+    Parameters
+    ----------
+    wrapped : nn.Module
+        What `average_gradients` returned.
+    last : bool
+        Whether this is the step's last pass.
+    """
+    if last or not isinstance(wrapped, DistributedDataParallel):
+        return nullcontext()
+    context: AbstractContextManager[None] = wrapped.no_sync()
+    return context
 
 
 def sum_over_workers(values: torch.Tensor, world_size: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from raycxr.losses.weighted_sum import WeightedSum
 from raycxr.models.image_head import NetworkOutput, split_output
 from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import TargetKind, normalise
+from raycxr.training.distributed import exchange
 from raycxr.training.finite import FiniteLoss
 from raycxr.training.overlays import Overlays
 from raycxr.training.session import Session
@@ -79,16 +80,17 @@ def train_epoch(
         with times.phase("host-to-device"):
             images = _network_input(batch, compute)
             fields = batch.fields.to(compute.device, non_blocking=True)
-        with times.phase("forward"), compute.autocast():
-            output = wrapped(images)
-        with times.phase("loss"):
-            logits, image_logits, fields = _annotated(batch, output, fields)
-            values = loss.parts(logits.float(), target.targets(fields), image_logits)
-            total = loss.total(values)
-            finite_loss.send(total)
-        with times.phase("backward"):
-            scaled: Tensor = state.scaler.scale(total / parts)
-            scaled.backward()  # type: ignore[no-untyped-call]
+        with exchange(wrapped, last=part == parts - 1):
+            with times.phase("forward"), compute.autocast():
+                output = wrapped(images)
+            with times.phase("loss"):
+                logits, image_logits, fields = _annotated(batch, output, fields)
+                values = loss.parts(logits.float(), target.targets(fields), image_logits)
+                total = loss.total(values)
+                finite_loss.send(total)
+            with times.phase("backward"):
+                scaled: Tensor = state.scaler.scale(total / parts)
+                scaled.backward()  # type: ignore[no-untyped-call]
         finite_loss.check(state.progress.epoch + 1, step + 1, batch.ids)
         sums[0] += len(logits)
         sums[1:] += torch.stack([values[name].detach() for name in names]).double() * len(logits)

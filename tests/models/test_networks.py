@@ -141,6 +141,13 @@ class TestUnet(Network):
     statistics = 11_584
 
 
+class TestUnetWithGroupNorm(Network):
+    settings = ModelSection(encoder="resnet18", norm="group")
+    divisor = 32
+    parameters = 14_321_937
+    statistics = 0
+
+
 class TestUnetOfThreeLevels(Network):
     settings = ModelSection(encoder="resnet18", decoder_channels=(32, 16, 8))
     divisor = 8

@@ -15,6 +15,7 @@ OTHER: dict[str, Any] = {
     "encoder": "resnet50",
     "encoder_weights": "imagenet",
     "freeze_encoder": True,
+    "norm": "group",
     "image_head": True,
     "image_head_dropout": 0.5,
     "decoder_channels": [64, 32, 16],
@@ -39,7 +40,9 @@ def test_the_table_names_every_option_and_known_networks() -> None:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("option", OTHER)
 def test_an_option_is_used_or_refused(name: str, option: str) -> None:
-    settings = section(name, **{option: OTHER[option]})
+    # Of these two, only the forms that have batch norm can replace it.
+    with_norm = {"fcn": {"encoder": "resnet50"}, "inverted_net": {"form": "dd2424"}} if option == "norm" else {}
+    settings = section(name, **{option: OTHER[option], **with_norm.get(name, {})})
     assert (option in used_options(settings)) == (name in USED_BY[option])
     if name in USED_BY[option] or option in OFTEN_INHERITED:
         check_model(settings)
