@@ -1,8 +1,11 @@
-"""Batch-norm statistics of averaged weights, measured by one pass over the training films."""
+"""Batch-norm statistics: those of averaged weights, measured by one pass over the training films, and those of workers.
+
+Workers without synchronised batch norm see other films, and gather other statistics.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +50,18 @@ def measure_batch_statistics(model: nn.Module, batches: Iterable[Batch], compute
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-    statistics = [values for norm in norms for values in _statistics(norm)]
-    shares = [values.double() / session.world_size for values in statistics]
-    sums = session.add_up(torch.cat([*shares, shares[0].new_tensor([films])]))
-    *means, total = torch.split_with_sizes(sums, [*map(len, shares), 1])
-    for values, mean in zip(statistics, means, strict=True):
-        values.copy_(mean)
-    return int(total.item())
+    return _take_mean(_statistics(norms), session, films)
+
+
+@torch.no_grad()
+def agree_on_batch_statistics(models: Sequence[nn.Module], session: Session) -> None:
+    """Give all workers the mean of their running statistics, so that all of them validate the network that is saved.
+
+    And so that a run that continues from a checkpoint, which has those of one worker, is the run that was interrupted.
+    """
+    if session.world_size > 1:
+        norms = [module for model in models for module in model.modules() if isinstance(module, _BatchNorm)]
+        _take_mean(_statistics(norms), session)
 
 
 def _measured_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -64,7 +72,17 @@ def _measured_norms(model: nn.Module) -> list[_BatchNorm]:
     return [norm for norm in norms if norm.running_mean is not None]
 
 
-def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    return norm.running_mean, norm.running_var
+def _statistics(norms: Sequence[_BatchNorm]) -> list[Tensor]:
+    both = [values for norm in norms for values in (norm.running_mean, norm.running_var)]
+    return [values for values in both if values is not None]
+
+
+def _take_mean(statistics: Sequence[Tensor], session: Session, films: int = 0) -> int:
+    """Replace vectors by their means over the workers, and return the sum of a count; the same bits on all of them."""
+    shares = [values.double() / session.world_size for values in statistics]
+    count = torch.tensor([films], dtype=torch.float64, device=session.device)
+    sums = session.add_up(torch.cat([*shares, count]))
+    *means, total = torch.split_with_sizes(sums, [*map(len, shares), 1])
+    for values, mean in zip(statistics, means, strict=True):
+        values.copy_(mean)
+    return int(total.item())

@@ -7,18 +7,30 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import torch.distributed
 from torch import nn
-from torch.nn import SyncBatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 
 def average_gradients(model: nn.Module, device: torch.device, world_size: int, sync_batch_norm: bool) -> nn.Module:
-    """Model in DistributedDataParallel where there are several workers."""
+    """Model in DistributedDataParallel where there are several workers.
+
+    Its batch norms are replaced in place, with the same parameters and statistics under the same names: the optimizer,
+    checkpoints and copies that were made before go on to fit.
+    """
     if world_size == 1:
         return model
     on_gpu = device.type == "cuda"
     if on_gpu and sync_batch_norm:
-        model = SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = synchronised(model)
     return DistributedDataParallel(model, device_ids=[device] if on_gpu else None)
+
+
+def synchronised(model: nn.Module) -> nn.Module:
+    """Model whose batch norms measure over all workers; they need a GPU."""
+    # Torch's own function would drop the activations that timm keeps inside its batch norms.
+    from timm.layers import convert_sync_batchnorm
+
+    converted: nn.Module = convert_sync_batchnorm(model)
+    return converted
 
 
 def exchange(wrapped: nn.Module, last: bool) -> AbstractContextManager[None]:

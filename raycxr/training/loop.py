@@ -20,7 +20,7 @@ from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
 from raycxr.storage.location import Location
 from raycxr.training.average import EpochMean
-from raycxr.training.batch_statistics import measure_batch_statistics
+from raycxr.training.batch_statistics import agree_on_batch_statistics, measure_batch_statistics
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
 from raycxr.training.gauges import epoch_figures
 from raycxr.training.initial_state import initial_state
@@ -125,6 +125,7 @@ def train_epochs(
             data_wait = times.wait_share(session)
             train_seconds = time.perf_counter() - train_started
             trained |= loaders.train_sampler.order.record(epoch)
+            agree_on_batch_statistics(state.models, session)
             if state.epoch_mean is not None:
                 state.epoch_mean.after_epoch(epoch, state.model)
             metrics = validate(state.validated, loaders.validation, loss, target, compute, session, overlays)

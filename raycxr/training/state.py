@@ -73,6 +73,11 @@ class TrainingState:
         """The model that is validated and saved: the averaged one where there is one."""
         return self.model if self.average is None else self.average.model
 
+    @property
+    def models(self) -> list[nn.Module]:
+        """The trained model, and the averaged one where there is one."""
+        return [self.model] if self.average is None else [self.model, self.average.model]
+
     def snapshot(self) -> dict[str, Any]:
         """Copy of everything on the CPU, which training does not change any more."""
         progress, mean = self.progress, self.epoch_mean
