@@ -18,6 +18,9 @@ class TrainSection(Section):
         8, description="films per optimizer step, over all workers and accumulation steps together"
     )
     accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
+    checkpoint_activations: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, a third more time, same bits"
+    )
     start_from: str | None = Field(
         None, description="run or bundle whose weights training starts from, such as one of half the size"
     )

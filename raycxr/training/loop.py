@@ -15,6 +15,7 @@ from raycxr.dataset.films import open_splits
 from raycxr.errors import TrainingError
 from raycxr.losses.choices import build_loss
 from raycxr.losses.weighted_sum import WeightedSum
+from raycxr.models.recomputation import recompute_activations
 from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
@@ -97,6 +98,8 @@ def train_epochs(
         state = initial_state(config, target, compute, steps_per_epoch)
     if snapshot is not None:
         state.restore(snapshot)
+    if config.train.checkpoint_activations:
+        recompute_activations(state.model, 1, splits.manifest.geometry.size)
     wrapped = session.wrap(state.model)
     rules, tell = training_rules(config, target), session.progress.tell
     saver = Saver(run, config, target, splits, rules, tell) if session.rank == 0 else None

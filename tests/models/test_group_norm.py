@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from raycxr.config.model import ModelSection
 from raycxr.errors import ConfigurationError
-from raycxr.models.choices import ARCHITECTURES, build_model, check_model, fewest_films
+from raycxr.models.choices import build_model, check_model, fewest_films
 from raycxr.models.group_norm import ActivatedGroupNorm, group_count, use_group_norm
+from raycxr.models.smp_network import ARCHITECTURES
 
 NETWORKS = [
     {"name": "unet", "encoder": "resnet18"},

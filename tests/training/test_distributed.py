@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from torch import Tensor, nn
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from raycxr.config.dataset import DatasetSection
@@ -75,7 +76,7 @@ def work(rank: int, folder: Path) -> None:
     assert isinstance(wrapped, DistributedDataParallel)
     exchanges: list[int] = []
 
-    def count(_: Any, bucket: torch.distributed.GradBucket) -> torch.futures.Future[Tensor]:
+    def count(_: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         exchanges.append(bucket.index())
         mean = bucket.buffer().div_(2)
         done: Any = torch.distributed.all_reduce(mean, async_op=True)
@@ -98,7 +99,7 @@ def work(rank: int, folder: Path) -> None:
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what two workers left behind."""
     folder = tmp_path_factory.mktemp("workers")
-    torch.multiprocessing.spawn(work, (folder,), nprocs=2)
+    spawn(work, (folder,), nprocs=2)  # type: ignore[no-untyped-call]
     return folder
 
 
