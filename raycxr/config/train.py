@@ -26,7 +26,13 @@ class TrainSection(Section):
     )
     seed: int = 0
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        "auto", description="auto: bf16 autocast where the device has matrix units for it, else fp32"
+        "auto",
+        description="auto: bf16 autocast where the device has matrix units for it, else fp16 where a GPU has those, "
+        "else fp32",
+    )
+    deterministic: bool = Field(
+        True,
+        description="on a GPU: kernels that repeat a run to the last bit, which a CPU does anyway; false: the fastest",
     )
     channels_last: bool = True
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(

@@ -48,7 +48,7 @@ def choose_compute(section: TrainSection, device: torch.device) -> Compute:
     if section.precision == "fp16" and device.type == "cpu":
         raise ConfigurationError("train.precision = 'fp16' needs a GPU", "choose auto, bf16 or fp32")
     dtype = {
-        "auto": torch.bfloat16 if has_fast_bfloat16(device) else None,
+        "auto": fastest_dtype(device),
         "bf16": torch.bfloat16,
         "fp16": torch.float16,
         "fp32": None,
@@ -65,13 +65,27 @@ def compute_of_trained(section: TrainSection, device: torch.device) -> Compute:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Within the body, convolve float32 in float32 on GPUs, too, not in TF32, whose mantissa has 10 bits."""
-    allowed = torch.backends.cudnn.allow_tf32
+    """Within the body, compute float32 in float32 on GPUs, too, not in TF32, whose mantissa has 10 bits."""
+    allowed, precision = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = allowed
+        torch.set_float32_matmul_precision(precision)
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype | None:
+    """Return what autocast computes in where nothing is asked for; None: float32.
+
+    GPUs before Ampere multiply float16 in their tensor cores, which came with compute capability 7.0, and no bfloat16.
+    """
+    if has_fast_bfloat16(device):
+        return torch.bfloat16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return torch.float16
+    return None
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -25,6 +25,7 @@ from raycxr.training.batch_statistics import agree_on_batch_statistics, measure_
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
 from raycxr.training.gauges import epoch_figures
 from raycxr.training.initial_state import initial_state
+from raycxr.training.kernels import choose_kernels
 from raycxr.training.loaders import Loaders, make_loaders
 from raycxr.training.overlays import watched_films
 from raycxr.training.rule_search import search_rules, training_rules
@@ -81,6 +82,7 @@ def train_epochs(
         The history and the best epoch.
     """
     compute = choose_compute(config.train, session.device)
+    choose_kernels(config.train, session.device)
     torch.set_num_threads(cpus)
     splits = open_splits(config)
     loaders = make_loaders(config, splits, session, compute, cpus)
