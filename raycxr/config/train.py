@@ -17,7 +17,11 @@ class TrainSection(Section):
     batch_size: Annotated[int, Field(ge=1)] = Field(
         8, description="films per optimizer step, over all workers and accumulation steps together"
     )
-    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="forward passes that one optimizer step adds up")
+    accumulate: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="forward passes that one optimizer step adds up; auto: the fewest that fit into the memory of "
+        "every worker, which changes the order of summation and batch statistics, and not batch_size",
+    )
     checkpoint_activations: bool = Field(
         False, description="compute activations again in the backward pass: less memory, a third more time, same bits"
     )
@@ -55,6 +59,11 @@ class TrainSection(Section):
         None, description="loading processes per training worker; where unset, as many as its CPUs allow"
     )
     sync_batch_norm: bool = Field(True, description="on several GPUs: batch statistics over all of them")
+
+    @property
+    def passes(self) -> int:
+        """Forward passes per optimizer step; 1 as long as `auto` is not resolved."""
+        return 1 if self.accumulate == "auto" else self.accumulate
 
     @field_validator("name")
     @classmethod

@@ -26,10 +26,20 @@ from torch.utils.checkpoint import checkpoint
 from raycxr.errors import ConfigurationError
 
 # Of everything that a network keeps, what its parts keep at most each.
-SHARES = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12)
+_SHARES = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12)
+# Some batch norms have nothing to measure on one.
+_PROBED_FILMS = 2
 
 
-def recompute_activations(model: nn.Module, in_channels: int, size: int) -> None:
+def activation_bytes(model: nn.Module, in_channels: int, size: int) -> int:
+    """Bytes that a network in float32 keeps per film for the backward pass; parameters as of `recompute_activations`.
+
+    Computing in 16 bits keeps less.
+    """
+    return _kept_bytes(*_probe(model, in_channels, size))[""].count // _PROBED_FILMS
+
+
+def recompute_activations(model: nn.Module, in_channels: int, size: int) -> int:
     """Let the larger parts of a network forget their activations in training, in place.
 
     Parameters
@@ -39,15 +49,20 @@ def recompute_activations(model: nn.Module, in_channels: int, size: int) -> None
     in_channels, size : int
         Of the films: channels, and height and width in pixels.
 
+    Returns
+    -------
+    int
+        What `activation_bytes` comes to from now on.
+
     Raises
     ------
     ConfigurationError
         No part would save memory, as in networks that join their maps outside of any.
     """
-    probe, films = copy.deepcopy(model).to("meta").train(), torch.empty(2, in_channels, size, size, device="meta")
+    probe, films = _probe(model, in_channels, size)
     kept = _kept_bytes(copy.deepcopy(probe), films)
     best, fewest_bytes = set[str](), kept[""].count
-    for share in SHARES:
+    for share in _SHARES:
         parts = set(_parts("", probe, kept, share * kept[""].count))
         trial = copy.deepcopy(probe)
         _recompute(trial, parts)
@@ -62,6 +77,13 @@ def recompute_activations(model: nn.Module, in_channels: int, size: int) -> None
             "set it to false, and lower the memory of a step with train.accumulate=auto",
         )
     _recompute(model, best)
+    return fewest_bytes // _PROBED_FILMS
+
+
+def _probe(model: nn.Module, in_channels: int, size: int) -> tuple[nn.Module, Tensor]:
+    """Copy of a network, and films, that have shapes and nothing else."""
+    films = torch.empty(_PROBED_FILMS, in_channels, size, size, device="meta")
+    return copy.deepcopy(model).to("meta").train(), films
 
 
 def _recompute(model: nn.Module, parts: Iterable[str]) -> None:

@@ -45,11 +45,11 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
             f"films are {size}x{size} pixels, {config.model.name} needs {smallest_size(config.model)} or more",
             f"ingest with ingest.size={smallest_size(config.model)}",
         )
-    shares = workers * config.train.accumulate
+    shares = workers * config.train.passes
     if config.train.batch_size % shares:
         raise ConfigurationError(
             f"train.batch_size = {config.train.batch_size} cannot be shared by {count(workers, 'worker')}"
-            f" x {count(config.train.accumulate, 'accumulation step')}",
+            f" x {count(config.train.passes, 'accumulation step')}",
             f"choose a multiple of {shares}",
         )
     if config.train.batch_size // shares < fewest_films(config.model):

@@ -27,7 +27,7 @@ def choose_kernels(section: TrainSection, device: torch.device) -> None:
     torch.backends.cudnn.deterministic = section.deterministic
     torch.use_deterministic_algorithms(section.deterministic, warn_only=True)
     # New memory need not be cleared: no step reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if section.deterministic:
         # cuBLAS reads it when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

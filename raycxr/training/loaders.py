@@ -38,7 +38,7 @@ def make_loaders(config: Config, splits: SplitIndex, session: Session, compute: 
     if announcement is not None:
         session.progress.tell(announcement)
     train_rows, validation_rows = splits.annotated("train"), splits.annotated("validation")
-    train, parts = config.train, config.train.accumulate
+    train, parts = config.train, config.train.passes
     order = epoch_order(config, splits)
     sampler = TrainSampler(order, train.batch_size, parts, session.rank, session.world_size)
     per_pass = train.batch_size // (parts * session.world_size)

@@ -20,6 +20,7 @@ from raycxr.prediction.compute import Compute, choose_compute
 from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.runs.metric import default_mode, is_better, metric_value
 from raycxr.storage.location import Location
+from raycxr.training.accumulation import FILMS_PER_PASS, out_of_memory, with_fixed_passes
 from raycxr.training.average import EpochMean
 from raycxr.training.batch_statistics import agree_on_batch_statistics, measure_batch_statistics
 from raycxr.training.epoch import seed_epoch, train_epoch, validate
@@ -85,13 +86,15 @@ def train_epochs(
     choose_kernels(config.train, session.device)
     torch.set_num_threads(cpus)
     splits = open_splits(config)
-    loaders = make_loaders(config, splits, session, compute, cpus)
     target = target_kind(config.dataset, splits.manifest.classes)
+    snapshot = session.latest_checkpoint()
+    config = with_fixed_passes(config, target, splits.manifest.geometry.size, compute, session, snapshot)
+    loaders = make_loaders(config, splits, session, compute, cpus)
     loss = build_loss(config.loss, config.dataset.target, config.loss_settings)
     mode = default_mode(config.train.metric)
-    steps_per_epoch = len(loaders.train) // config.train.accumulate
+    steps_per_epoch = len(loaders.train) // config.train.passes
+    films_per_pass = config.train.batch_size // (session.world_size * config.train.passes)
 
-    snapshot = session.latest_checkpoint()
     loaders.train_sampler.epoch = 1 if snapshot is None else snapshot["epoch"] + 1
     # Asked for before the network is built, so that the loading processes start meanwhile.
     batches = iter(loaders.train)
@@ -111,7 +114,7 @@ def train_epochs(
         saver.resume(state.progress, snapshot)
 
     last_ended = time.perf_counter()
-    with _saved_before_leaving(saver, session):
+    with _saved_before_leaving(saver, session, films_per_pass):
         while state.progress.epoch < config.train.epochs and not _is_stale(state.progress, config.train.patience):
             epoch = state.progress.epoch + 1
             train_started = time.perf_counter()
@@ -125,7 +128,7 @@ def train_epochs(
             with profiler or nullcontext():
                 trained = train_epoch(
                     state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
-                    config.train.accumulate, config.optimizer.clip_norm, times,
+                    config.train.passes, config.optimizer.clip_norm, times,
                 )  # fmt: skip
             data_wait = times.wait_share(session)
             train_seconds = time.perf_counter() - train_started
@@ -146,7 +149,7 @@ def train_epochs(
             entry["data_wait"] = round(data_wait, 4)
             if session.gauges is not None:
                 session.gauges.show(epoch_figures(entry, session.device))
-            copy = state.snapshot() | {"value": value} if saver is not None else None
+            copy = None if saver is None else state.snapshot() | {"value": value, FILMS_PER_PASS: films_per_pass}
             session.report(entry, value, copy)
             if saver is not None and copy is not None:
                 saver.save(entry, copy, overlays.taken() if overlays is not None and entry["best"] else ())
@@ -204,17 +207,19 @@ def _check_finite(validation_loss: float, epoch: int) -> None:
 
 
 @contextmanager
-def _saved_before_leaving(saver: Saver | None, session: Session) -> Iterator[None]:
+def _saved_before_leaving(saver: Saver | None, session: Session, films_per_pass: int) -> Iterator[None]:
     """Where an epoch fails, or is the last one asked for, wait until what it and those before it left is in storage.
 
     The process may end at once.
     """
     try:
         yield
-    except (Exception, GeneratorExit):  # whatever it was, it goes on; here only the files of epochs are waited for
+    except (Exception, GeneratorExit) as error:  # it goes on; here only the files of epochs are waited for
         if saver is not None:
             saver.close()
         session.close()
+        if isinstance(error, torch.OutOfMemoryError):
+            raise out_of_memory(films_per_pass) from error
         raise
 
 
