@@ -37,4 +37,4 @@ def test_one_film_to_a_pass_is_refused_where_batch_norm_needs_two(phantom_config
     config = load_config(phantom_config, ["model={name: deeplabv3}", "train.batch_size=2", "train.accumulate=2"])
     with pytest.raises(ConfigurationError, match="leaves one film to a forward pass") as caught:
         check_trainable_config(config, open_splits(config), workers=1)
-    assert caught.value.remedy == "choose 4 or more"
+    assert caught.value.remedy == "choose 4 or more, or model.norm=group"
