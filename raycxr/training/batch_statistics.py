@@ -1,4 +1,4 @@
-"""Batch-norm statistics: those of averaged weights, measured by one pass over the training films, and those of workers.
+"""Batch-norm statistics: of averaged weights, measured by one pass over the training films; and of several workers.
 
 Workers without synchronised batch norm see other films, and gather other statistics.
 """
@@ -55,13 +55,18 @@ def measure_batch_statistics(model: nn.Module, batches: Iterable[Batch], compute
 
 @torch.no_grad()
 def agree_on_batch_statistics(models: Sequence[nn.Module], session: Session) -> None:
-    """Give all workers the mean of their running statistics, so that all of them validate the network that is saved.
+    """Give all workers the running statistics of the first, so that all of them validate the network that is saved.
 
-    And so that a run that continues from a checkpoint, which has those of one worker, is the run that was interrupted.
+    Those of the first, which a checkpoint has, and no mean: a run that continues from one then learns the same.
     """
-    if session.world_size > 1:
-        norms = [module for model in models for module in model.modules() if isinstance(module, _BatchNorm)]
-        _take_mean(_statistics(norms), session)
+    norms = [module for model in models for module in model.modules() if isinstance(module, _BatchNorm)]
+    statistics = _statistics(norms)
+    if session.world_size == 1 or not statistics:
+        return
+    own = torch.cat(statistics)
+    firsts = session.add_up(own if session.rank == 0 else torch.zeros_like(own))
+    for values, first in zip(statistics, torch.split_with_sizes(firsts, [*map(len, statistics)]), strict=True):
+        values.copy_(first)
 
 
 def _measured_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -17,6 +17,11 @@ from raycxr.storage.location import Location
 
 pytestmark = pytest.mark.slow
 
+# Between numbers of workers, after six steps of SGD in float32; measured 3e-8 and 2e-7. Moments as those of AdamW
+# enlarge rounding where gradients are small.
+WEIGHT_TOLERANCE = 1e-6
+LOSS_TOLERANCE = 7e-6
+
 
 def raycxr(*arguments: object, folder: Path | None = None) -> tuple[int, Any, str]:
     """Status, answer in JSON and standard error of a command, run in a folder."""
@@ -38,34 +43,42 @@ def train(config: Path, storage: Path, name: str, *overrides: str, folder: Path 
 
 
 def test_one_and_two_workers_agree(phantom_config: Path, tmp_path: Path) -> None:
-    """Without batch statistics and dropout only the order of summation differs between them."""
-    status, _, told = train(phantom_config, tmp_path, "local", "--local")
-    assert status == 0, told
+    """Without batch statistics only the order of summation differs between them; two workers repeat to the last bit."""
+    network = "model={name: unet, encoder: resnet18, decoder_channels: [32, 16, 8], norm: group}"
+    two_workers = ["resources.workers=2", "resources.cpus_per_worker=1", "train.accumulate=2"]
     for name, settings in {
+        "local": ["--local"],
         "one": ["resources.workers=1"],
-        "two": ["resources.workers=2", "resources.cpus_per_worker=1", "tracking.profile=true"],
+        "two": [*two_workers, "tracking.profile=true"],
+        "again": two_workers,
     }.items():
-        status, _, told = train(phantom_config, tmp_path, name, *settings)
+        options = ["model.dropout=null", "model.channels=null", network, "optimizer={name: sgd, lr: 0.05}"]
+        status, _, told = train(phantom_config, tmp_path, name, *options, *settings)
         assert status == 0, told
         # Two steps an epoch of eight films each, whoever trains.
         assert told.count("epoch ") >= 3
-    local, one, two = (load_file(tmp_path / name / "best" / "model.safetensors") for name in ("local", "one", "two"))
+    local, one, two, again = (
+        load_file(tmp_path / name / "best" / "model.safetensors") for name in ("local", "one", "two", "again")
+    )
     for key in local:
         # The threads of torch are as many here and there, but may add up in another order.
-        assert torch.allclose(local[key], one[key], atol=1e-4)
-        assert torch.allclose(one[key], two[key], atol=1e-4)
+        torch.testing.assert_close(local[key], one[key], rtol=0, atol=WEIGHT_TOLERANCE)
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=WEIGHT_TOLERANCE)
+        assert torch.equal(two[key], again[key])
     table = (tmp_path / "two" / "profile" / "table.txt").read_text()
     assert table in told
     times = {line.split()[0]: float(line.split()[1]) for line in table.splitlines()[2:]}
     assert 0 < times["all-reduce"] < times["step"]
-    for left, right in zip(*(read_history(Location(tmp_path / name)) for name in ("one", "two")), strict=True):
+    histories = {name: read_history(Location(tmp_path / name)) for name in ("local", "one", "two")}
+    for left, right in [*zip(histories["local"], histories["one"], strict=True),
+                        *zip(histories["one"], histories["two"], strict=True)]:  # fmt: skip
         assert left["train"]["images"] == right["train"]["images"] == 16
         assert left["validation"]["images"] == right["validation"]["images"] == 4
         assert list(left["validation"]) == list(right["validation"])
         calibration = right["validation"]["calibration_error"]
         assert left["validation"]["calibration_error"] == pytest.approx(calibration, abs=1e-3)
-        assert left["validation"]["loss"] == pytest.approx(right["validation"]["loss"], abs=1e-4)
-        assert left["train"]["loss"] == pytest.approx(right["train"]["loss"], abs=1e-4)
+        assert left["validation"]["loss"] == pytest.approx(right["validation"]["loss"], abs=LOSS_TOLERANCE)
+        assert left["train"]["loss"] == pytest.approx(right["train"]["loss"], abs=LOSS_TOLERANCE)
 
 
 def test_the_first_of_two_workers_searches_the_rules_alone(phantom_config: Path, tmp_path: Path) -> None:
