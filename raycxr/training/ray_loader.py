@@ -44,6 +44,8 @@ class Recipe:
 
     config: str
     dataset_id: str
+    # Found by each run where the configuration says auto.
+    parts: int
     rank: int
     world_size: int
 
@@ -63,7 +65,9 @@ class RayLoader:
     """
 
     def __init__(self, config: Config, splits: SplitIndex, sampler: TrainSampler, pin_memory: bool) -> None:
-        self.recipe = Recipe(config.model_dump_json(), splits.manifest.id, sampler.rank, sampler.world_size)
+        self.recipe = Recipe(
+            config.model_dump_json(), splits.manifest.id, sampler.parts, sampler.rank, sampler.world_size
+        )
         self.sampler, self.epochs, self.pin_memory = sampler, config.train.epochs, pin_memory
         # As at eight bits; of a film and of its bit field.
         self.batch_bytes = sampler.films_per_batch * 2 * splits.manifest.geometry.size**2
@@ -166,7 +170,7 @@ def _films(recipe: Recipe) -> tuple[Films, TrainSampler]:
     paths, train = shard_paths(splits, config.dataset.cache), config.train
     films = Films(splits.annotated("train"), paths, loader_augmentation(config, splits))
     order = epoch_order(config, splits)
-    return films, TrainSampler(order, train.batch_size, train.accumulate, recipe.rank, recipe.world_size)
+    return films, TrainSampler(order, train.batch_size, recipe.parts, recipe.rank, recipe.world_size)
 
 
 @lru_cache(maxsize=2)

@@ -37,7 +37,7 @@ def cluster() -> Iterator[None]:
 
 def samplers(config: Config, world_size: int) -> list[TrainSampler]:
     order, train = epoch_order(config, open_splits(config)), config.train
-    return [TrainSampler(order, train.batch_size, train.accumulate, rank, world_size) for rank in range(world_size)]
+    return [TrainSampler(order, train.batch_size, train.passes, rank, world_size) for rank in range(world_size)]
 
 
 def expected(config: Config, sampler: TrainSampler) -> list[Batch]:
