@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,9 @@ def main() -> None:
     if options.model_only is not None:
         print("\n".join(f"{rate:.4f}" for rate in model_only(options.model_only, options)))
         return
+    if options.device == "cpu":
+        # raycxr trains on a GPU wherever there is one.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
         config = prepare(Path(folder), options)
