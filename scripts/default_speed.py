@@ -1,15 +1,13 @@
-"""Training with the defaults of raycxr against the plain loop of the source projects, side by side in one run.
+"""Training with the defaults of raycxr against the plain loop of the source projects; needs no Ray.
 
-    python scripts/bench_defaults.py --network unet --encoder resnet18 --size 256 --batch 8 --films 64 --rounds 3
-
-Both train on the same phantoms, with the same network and batch; needs no Ray. Rounds alternate between
+Both train on the same phantoms, with the same network and batch. Rounds alternate between
 
 * `scripts/plain_fp32.py`,
 * `raycxr train --local` with its defaults, over shards of the same films,
 * the same training step over and over on one batch that lies on the device already: what no loader can exceed,
 
 so that a noisy machine disturbs all alike; a figure is the median over the epochs of all rounds, without the first of
-each. Prints training images per second, their ratios, and all of it as one JSON document.
+each.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,8 +29,9 @@ RAYCXR = [sys.executable, "-m", "raycxr"]
 KINDS = ("plain", "raycxr", "model_only")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_command(commands: Any) -> None:
+    """Add `defaults` to a parser's sub-commands."""
+    parser = commands.add_parser("defaults", help="images per second of raycxr's defaults and of a plain fp32 loop")
     parser.add_argument("--network", default="unet")
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--size", type=int, default=256, help="pixels")
@@ -42,11 +41,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="per round, the first is not counted")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("overrides", nargs="*", help="of raycxr's configuration, such as train.deterministic=false")
-    parser.add_argument("--model-only", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.model_only is not None:
-        print("\n".join(f"{rate:.4f}" for rate in model_only(options.model_only, options)))
-        return
+    parser.set_defaults(measure=measure)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Training images per second, and their ratios."""
     if options.device == "cpu":
         # raycxr trains on a GPU wherever there is one.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -59,18 +58,17 @@ def main() -> None:
             plain = [sys.executable, str(SCRIPTS / "plain_fp32.py"), f"{folder}/train", *shape]
             rates["plain"] += printed_rates(plain)
             rates["raycxr"] += raycxr_rates(config, Path(folder), f"round{number}", options.overrides)
-            resident = [sys.executable, __file__, "--model-only", str(config), *shape, "--films", str(options.films)]
+            steps = options.films // options.batch
+            resident = [sys.executable, str(SCRIPTS / "resident_training.py"), str(config), str(steps)]
             rates["model_only"] += printed_rates([*resident, *options.overrides])
             print(f"round {number + 1}: {medians(rates)}", file=sys.stderr, flush=True)
     found = medians(rates)
-    result = {
-        "setting": {name: value for name, value in vars(options).items() if name != "model_only"},
+    return {
         "images_per_second": found,
         "raycxr_to_plain": round(found["raycxr"] / found["plain"], 3),
         "raycxr_to_model_only": round(found["raycxr"] / found["model_only"], 3),
         "all": rates,
     }
-    print(json.dumps(result, indent=2))
 
 
 def medians(rates: dict[str, list[float]]) -> dict[str, float]:
@@ -119,51 +117,3 @@ def raycxr_rates(config: Path, folder: Path, name: str, overrides: list[str]) ->
     subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
     history = (folder / "runs" / name / "history.jsonl").read_text().splitlines()
     return [json.loads(line)["images_per_second"] for line in history[1:]]
-
-
-def model_only(path: Path, options: argparse.Namespace) -> list[float]:
-    """Images per second of the training step alone, for each epoch."""
-    import torch
-
-    from raycxr.config.load import load_config
-    from raycxr.dataset.films import Batch
-    from raycxr.dataset.loader import available_cpus
-    from raycxr.losses.choices import build_loss
-    from raycxr.prediction.compute import choose_compute
-    from raycxr.prediction.target import target_kind
-    from raycxr.storage.location import Location
-    from raycxr.training.allocator import keep_freed_memory
-    from raycxr.training.epoch import train_epoch
-    from raycxr.training.initial_state import initial_state
-    from raycxr.training.kernels import choose_kernels
-    from raycxr.training.progress import SilentProgress
-    from raycxr.training.session import LocalSession
-
-    config = load_config(path, options.overrides)
-    session = LocalSession(Location(path.parent / "resident"), 1, "max", resume=False, progress=SilentProgress())
-    choose_kernels(config.train, session.device)
-    if session.device.type == "cpu":
-        keep_freed_memory()
-    torch.set_num_threads(available_cpus())
-    compute, target = choose_compute(config.train, session.device), target_kind(config.dataset, ["lungs"])
-    steps = options.films // options.batch
-    state = initial_state(config, target, compute, steps)
-    loss = build_loss(config.loss, config.dataset.target, config.loss_settings)
-    shape = (options.batch, options.size, options.size)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8).to(compute.device)
-    fields = torch.randint(0, 2, shape, dtype=torch.uint8).to(compute.device)
-    batch = Batch(images, fields, ["film"] * options.batch, torch.ones(options.batch, dtype=torch.bool))
-    rates = []
-    for epoch in range(options.epochs):
-        started = time.perf_counter()
-        train_epoch(
-            state, state.model, [batch] * steps, loss, target, compute, session, epoch * steps, 1,
-            config.optimizer.clip_norm,
-        )  # fmt: skip
-        rates.append(steps * options.batch / (time.perf_counter() - started))
-    session.close()
-    return rates
-
-
-if __name__ == "__main__":
-    main()

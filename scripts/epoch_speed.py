@@ -1,10 +1,8 @@
-"""How much the framework costs: epochs and start-up against a plain script, side by side in one run.
-
-    python scripts/bench_road.py configs/jsrt/structures_256.yaml --rounds 3 --epochs 3 --films 80
+"""What an epoch costs: against a plain script, in this process and on Ray Train with one worker.
 
 Rounds alternate between the plain script, `raycxr train --local` and `raycxr train` on one Ray worker, so that a noisy
 machine disturbs all alike; a figure is the median over the epochs of all rounds, without the first epoch of each. The
-data set must have been ingested. Prints ratios and one JSON document.
+data set must have been ingested.
 """
 
 from __future__ import annotations
@@ -17,18 +15,24 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SCRIPTS = Path(__file__).parent
 RAYCXR = str(Path(sys.executable).parent / "raycxr")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_command(commands: Any) -> None:
+    """Add `epoch` to a parser's sub-commands."""
+    parser = commands.add_parser("epoch", help="epochs, first steps and start-up beside a plain script")
     parser.add_argument("config")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="per round, the first is not counted")
     parser.add_argument("--films", type=int, default=80, help="training films")
-    arguments = parser.parse_args()
+    parser.set_defaults(measure=measure)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and their ratios."""
     seconds: dict[str, list[float]] = {"plain": [], "local": [], "ray": []}
     first_step: dict[str, list[float]] = {"local": [], "ray": []}
     overrides = [f"train.epochs={arguments.epochs}", "train.batch_size=8", *split(arguments.films)]
@@ -41,7 +45,7 @@ def main() -> None:
                 history = Path(storage, f"{name}{number}", "history.jsonl").read_text().splitlines()
                 seconds[name] += [json.loads(line)["seconds"] for line in history[1:]]
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    result = {
+    return {
         "epoch_seconds": medians,
         "local_to_plain": medians["local"] / medians["plain"],
         "ray_to_plain": medians["ray"] / medians["plain"],
@@ -50,7 +54,6 @@ def main() -> None:
         "all_epoch_seconds": seconds,
         "all_seconds_to_first_step": first_step,
     }
-    print(json.dumps(result, indent=2))
 
 
 def split(films: int) -> list[str]:
@@ -81,7 +84,3 @@ def help_seconds() -> float:
     started = time.perf_counter()
     subprocess.run([RAYCXR, "--help"], capture_output=True, check=True)
     return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    main()
