@@ -67,6 +67,12 @@ class StorageError(RaycxrError):
     kind = "storage"
 
 
+class ClusterLostError(RaycxrError):
+    """The Ray cluster went away while it was used; nothing can be asked of it any more, nor told to it."""
+
+    kind = "cluster"
+
+
 class InterruptionError(RaycxrError):
     """Ctrl-C, or the signal by which a cluster ends a job, stopped a verb; tells how to go on."""
 

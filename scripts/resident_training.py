@@ -24,6 +24,7 @@ from raycxr.training.allocator import keep_freed_memory
 from raycxr.training.epoch import train_epoch
 from raycxr.training.initial_state import initial_state
 from raycxr.training.kernels import choose_kernels
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.progress import SilentProgress
 from raycxr.training.session import LocalSession
 
@@ -45,11 +46,12 @@ def main() -> None:
     images = torch.randint(0, 256, shape, dtype=torch.uint8).to(compute.device)
     fields = torch.randint(0, 2, shape, dtype=torch.uint8).to(compute.device)
     batch = Batch(images, fields, ["film"] * batch_size, torch.ones(batch_size, dtype=torch.bool))
+    mid_epoch = MidEpoch(config.train, session, steps, None, {})
     for epoch in range(config.train.epochs):
         started = time.perf_counter()
         train_epoch(
             state, state.model, [batch] * steps, loss, target, compute, session, epoch * steps, 1,
-            config.optimizer.clip_norm,
+            config.optimizer.clip_norm, mid_epoch,
         )  # fmt: skip
         print(steps * batch_size / (time.perf_counter() - started))
     session.close()

@@ -32,10 +32,10 @@ RAY = {
     "dataset/ray_ingest.py",
     "prediction/ray_predict.py",
     "serving/deployment.py",
-    "training/ray_train.py",
-    "training/ray_channel.py",
-    "training/ray_metrics.py",
-    "training/ray_loader.py",
+    *(
+        f"training/ray_{name}.py"
+        for name in ("train", "session", "channel", "checkpoints", "failure", "metrics", "loader")
+    ),
     *(f"tuning/{name}.py" for name in
       ("capacity", "scheduler", "searcher", "sweep", "trial", "watch", "worker_group")),
 }  # fmt: skip

@@ -20,7 +20,7 @@ from raycxr.metrics.auc import auc
 from raycxr.prediction.compute import Compute
 from raycxr.runs.metric import is_better
 from raycxr.runs.record import now
-from raycxr.training.epoch import seed_epoch
+from raycxr.training.mid_epoch import seed_step
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 
@@ -80,7 +80,7 @@ def fit(
     best_epoch, weights = 0, _copy(module)
     for epoch in range(1, section.epochs + 1):
         started = time.perf_counter()
-        seed_epoch(seed, epoch, 0)
+        seed_step(seed, epoch, 0, 0)
         module.train()
         total, seen, rate = 0.0, 0, 0.0
         for number, (inputs, labels) in enumerate(train.epoch(epoch)):

@@ -65,7 +65,7 @@ def classify(
     assert section is not None
     if resume is not None:
         raise UsageError("a classifier's run is not resumed", "start it again; frozen features are in the cache")
-    if config.resources.workers > 1:
+    if config.resources.most_workers > 1:
         raise ConfigurationError(
             f"a classifier is trained in one process, resources.workers = {config.resources.workers}",
             "set resources.workers=1",

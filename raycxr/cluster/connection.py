@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 
-from raycxr.errors import RaycxrError, first_line
+from raycxr.cluster.head_watch import watched_head
+from raycxr.errors import ClusterLostError, RaycxrError, first_line
 from raycxr.signals import kept_handler
 
 # Read by Ray when it is imported. Measured on two cores: they save processes and seconds at start, and noise.
@@ -84,10 +86,23 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     importing.join()
     try:
         # Ray says on standard output which of its processes have died; that stream is kept for the answer.
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), watched_head(ray.get_runtime_context().gcs_address):
             yield
-    finally:
+    except ClusterLostError:
+        # To take leave of a head that is gone Ray would wait for it, and crash this process in the end.
+        atexit.register(_leave)
+        raise
+    except BaseException:  # whatever it was, it goes on
         ray.shutdown()
+        raise
+    ray.shutdown()
+
+
+def _leave() -> None:
+    """End this process, which has said all, before the libraries in it do something more."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(ClusterLostError.exit_code)
 
 
 def check_reachable(address: str, remedy: str) -> None:

@@ -5,8 +5,6 @@ One file carries all sections, so that every verb accepts the same file and the 
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from raycxr.config.augment import AugmentSection
@@ -18,6 +16,7 @@ from raycxr.config.loss import LossSettingsSection
 from raycxr.config.model import ModelSection
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.config.postprocess import PostprocessSection
+from raycxr.config.resources import ResourcesSection
 from raycxr.config.sampling import SamplingSection
 from raycxr.config.section import NonNegative, Section
 from raycxr.config.tracking import TrackingSection
@@ -29,20 +28,6 @@ class StorageSection(Section):
     """Where runs are kept."""
 
     uri: str = Field("runs", description="folder or s3:// prefix that holds the runs")
-
-
-class ResourcesSection(Section):
-    """What a distributed run occupies."""
-
-    workers: Annotated[int, Field(ge=1)] = Field(1, description="training processes")
-    gpus_per_worker: NonNegative = 0
-    cpus_per_worker: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="where unset, the CPUs of the cluster divided by the workers, at most 8"
-    )
-    max_failures: Annotated[int, Field(ge=-1)] = Field(3, description="worker failures survived; -1: any number")
-    address: str | None = Field(
-        None, description="Ray cluster; where unset, $RAY_ADDRESS, else a cluster started in this process"
-    )
 
 
 class Config(Section):

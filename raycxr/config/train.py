@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raycxr.config.section import Section
+from raycxr.config.section import Positive, Section
 
 
 class TrainSection(Section):
@@ -49,6 +49,12 @@ class TrainSection(Section):
     )
     metric: str = Field("dice.mean", description="validation metric that chooses the best epoch, or loss")
     patience: Annotated[int, Field(ge=1)] | None = Field(None, description="early stopping: epochs without gain")
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="optimizer steps from one checkpoint within an epoch to the next; null: none within an epoch"
+    )
+    checkpoint_minutes: Positive | None = Field(
+        None, description="minutes after which a checkpoint is followed by one within the epoch; null: by none"
+    )
     num_to_keep: Annotated[int, Field(ge=1)] = Field(1, description="checkpoints kept beside the latest, best first")
     loader: Literal["torch", "ray"] = Field(
         "torch",

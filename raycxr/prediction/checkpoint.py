@@ -17,9 +17,9 @@ from raycxr.runs.record import BEST, CHECKPOINT, RECORD, STATE_FILE, read_record
 from raycxr.storage.location import Location
 
 
-def list_checkpoints(run: Location) -> list[Location]:
-    """Folders of the checkpoints that were written whole, oldest first."""
-    folders = [place for place in run.list() if place.name.startswith(CHECKPOINT)]
+def list_checkpoints(run: Location, prefix: str = CHECKPOINT) -> list[Location]:
+    """Folders of the checkpoints that were written whole, oldest first: of epochs, or of another kind by its prefix."""
+    folders = [place for place in run.list() if place.name.startswith(prefix)]
     return [folder for folder in folders if (folder / STATE_FILE).exists()]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import raycxr
+from raycxr.config.resources import Workers
 from raycxr.config.sections import Config
 from raycxr.errors import DataError, TrainingError
 from raycxr.storage.failures import MissingError
@@ -25,11 +26,13 @@ BEST = "best"
 OVERLAYS = "overlays"
 # What the name of a checkpoint's folder starts with, and the file in it.
 CHECKPOINT = "checkpoint_"
+# The same of one within an epoch, which has no metrics and only the run itself goes on from.
+MID_EPOCH_CHECKPOINT = "mid_epoch_checkpoint_"
 STATE_FILE = "state.pt"
 # Sections and keys that may differ when a run is resumed: they do not change what is learned.
 RESUMABLE = ("storage", "tune", "resources", "tracking", "evaluate", "postprocess", "ingest", "dataset.uri",
-             "dataset.cache", "train.name", "train.loader", "train.loader_workers",
-             "train.num_to_keep")  # fmt: skip
+             "dataset.cache", "train.name", "train.loader", "train.loader_workers", "train.num_to_keep",
+             "train.checkpoint_steps", "train.checkpoint_minutes")  # fmt: skip
 VERSIONED = ("torch", "ray", "segmentation-models-pytorch", "albumentations", "numpy")
 
 
@@ -37,7 +40,7 @@ def start_record(
     run: Location,
     config: Config,
     dataset: Mapping[str, Any],
-    world_size: int,
+    world_size: Workers,
     local: bool = False,
     trial: Mapping[str, Any] | None = None,
 ) -> None:
@@ -47,8 +50,8 @@ def start_record(
     ----------
     dataset : mapping
         `uri`, `id`, `size`, `classes`, `splits` (name -> films).
-    world_size : int
-        Workers that train together.
+    world_size : int or (int, int)
+        Workers that train together, or the least and the most of them.
     local : bool
         Whether the run is trained without Ray Train.
     trial : mapping or None
@@ -80,7 +83,7 @@ def start_record(
 
 
 def resume_record(
-    run: Location, config: Config, dataset: Mapping[str, Any], world_size: int, local: bool = False
+    run: Location, config: Config, dataset: Mapping[str, Any], world_size: Workers, local: bool = False
 ) -> None:
     """Reopen a run after checking that it is still the same experiment.
 
@@ -116,8 +119,9 @@ def resume_record(
             f"run {run.name} was started with other settings: {', '.join(different)}",
             "give the same, or start a new run",
         )
-    if record["world_size"] != world_size:
-        record["resumed_world_size"] = world_size
+    resumed = world_size if isinstance(world_size, int) else list(world_size)
+    if record["world_size"] != resumed:
+        record["resumed_world_size"] = resumed
     _finish(run, record, "running", None)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from raycxr.config.resources import Workers, world_sizes
 from raycxr.config.sections import Config
 from raycxr.dataset.device_augment import check_device_augmentation
 from raycxr.dataset.films import SplitIndex, check_trainable
@@ -16,8 +19,13 @@ from raycxr.training.rule_search import training_rules
 from raycxr.training.start import check_start
 
 
-def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> TargetKind:
+def check_trainable_config(config: Config, splits: SplitIndex, workers: Workers) -> TargetKind:
     """Find what is wrong with a configuration before anything is started.
+
+    Parameters
+    ----------
+    workers : int or (int, int)
+        Workers that train together, or the least and the most of them.
 
     Raises
     ------
@@ -45,21 +53,28 @@ def check_trainable_config(config: Config, splits: SplitIndex, workers: int) -> 
             f"films are {size}x{size} pixels, {config.model.name} needs {smallest_size(config.model)} or more",
             f"ingest with ingest.size={smallest_size(config.model)}",
         )
-    shares = workers * config.train.passes
-    if config.train.batch_size % shares:
-        raise ConfigurationError(
-            f"train.batch_size = {config.train.batch_size} cannot be shared by {count(workers, 'worker')}"
-            f" x {count(config.train.passes, 'accumulation step')}",
-            f"choose a multiple of {shares}",
-        )
-    if config.train.batch_size // shares < fewest_films(config.model):
-        raise ConfigurationError(
-            f"train.batch_size = {config.train.batch_size} leaves one film to a forward pass,"
-            f" and the batch norm of {config.model.name} needs two",
-            f"choose {2 * shares} or more, or model.norm=group",
-        )
+    _check_shares(config, world_sizes(workers))
     check_metric(config, target, splits)
     return target
+
+
+def _check_shares(config: Config, sizes: range) -> None:
+    """Refuse a batch that some number of workers cannot share."""
+    batch, accumulate = config.train.batch_size, config.train.passes
+    for workers in sizes:
+        if batch % (workers * accumulate):
+            raise ConfigurationError(
+                f"train.batch_size = {batch} cannot be shared by {count(workers, 'worker')}"
+                f" x {count(accumulate, 'accumulation step')}",
+                f"choose a multiple of {math.lcm(*sizes) * accumulate}",
+            )
+    shares = sizes[-1] * accumulate
+    if batch // shares < fewest_films(config.model):
+        raise ConfigurationError(
+            f"train.batch_size = {batch} leaves one film to a forward pass,"
+            f" and the batch norm of {config.model.name} needs two",
+            f"choose {math.lcm(*(2 * size for size in sizes)) * accumulate} or more, or model.norm=group",
+        )
 
 
 def epoch_order(config: Config, splits: SplitIndex) -> EpochOrder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,17 +15,12 @@ from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import TargetKind, normalise
 from raycxr.training.distributed import exchange
 from raycxr.training.finite import FiniteLoss
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.overlays import Overlays
 from raycxr.training.session import Session
 from raycxr.training.state import TrainingState
 from raycxr.training.step_times import StepTimes
 from raycxr.training.validation_sums import ValidationSums
-
-
-def seed_epoch(seed: int, epoch: int, rank: int) -> None:
-    """Seed torch's generators for one epoch of one worker, so that dropout repeats after a resume."""
-    digest = hashlib.sha256(f"torch:{seed}:{epoch}:{rank}".encode()).digest()
-    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def train_epoch(
@@ -40,9 +34,10 @@ def train_epoch(
     first_step: int,
     parts: int,
     clip_norm: float | None,
+    mid_epoch: MidEpoch,
     times: StepTimes | None = None,
 ) -> dict[str, Any]:
-    """Train on every batch.
+    """Train on every batch, and report checkpoints between them where that is asked for.
 
     Parameters
     ----------
@@ -52,6 +47,8 @@ def train_epoch(
         `parts` of them make one optimizer step.
     first_step : int
         Optimizer steps of the run before this epoch.
+    mid_epoch : MidEpoch
+        Where the epoch begins: `batches` are those from there on.
     times : StepTimes or None
         What measures this pass, for whoever wants to know.
 
@@ -72,9 +69,11 @@ def train_epoch(
     rate = 0.0
     finite_loss = FiniteLoss(session)
     times = times or StepTimes()
-    for number, batch in enumerate(times.over(batches)):
+    begun = mid_epoch.begin(sums)
+    for number, batch in enumerate(times.over(batches), begun * parts):
         step, part = divmod(number, parts)
         if part == 0:
+            mid_epoch.before_step(state, step)
             rate = state.schedule.before_step(first_step + step)
             state.optimizer.zero_grad(set_to_none=True)
         with times.phase("host-to-device"):
@@ -99,6 +98,7 @@ def train_epoch(
                 _step(state, clip_norm)
             session.progress.step()
             times.step()
+            mid_epoch.after_step(state, step + 1, sums)
     sums = session.add_up(sums)
     images_seen, *totals = sums.tolist()
     means = {name: value / images_seen for name, value in zip(names, totals, strict=True)}

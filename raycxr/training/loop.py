@@ -23,11 +23,12 @@ from raycxr.storage.location import Location
 from raycxr.training.accumulation import FILMS_PER_PASS, out_of_memory, with_fixed_passes
 from raycxr.training.average import EpochMean
 from raycxr.training.batch_statistics import agree_on_batch_statistics, measure_batch_statistics
-from raycxr.training.epoch import seed_epoch, train_epoch, validate
+from raycxr.training.epoch import train_epoch, validate
 from raycxr.training.gauges import epoch_figures
 from raycxr.training.initial_state import initial_state
 from raycxr.training.kernels import choose_kernels
 from raycxr.training.loaders import Loaders, make_loaders
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.overlays import watched_films
 from raycxr.training.rule_search import search_rules, training_rules
 from raycxr.training.saver import Saver
@@ -95,7 +96,11 @@ def train_epochs(
     steps_per_epoch = len(loaders.train) // config.train.passes
     films_per_pass = config.train.batch_size // (session.world_size * config.train.passes)
 
+    # What every checkpoint tells besides the state.
+    further = {FILMS_PER_PASS: films_per_pass}
+    mid_epoch = MidEpoch(config.train, session, steps_per_epoch, snapshot, further)
     loaders.train_sampler.epoch = 1 if snapshot is None else snapshot["epoch"] + 1
+    loaders.train_sampler.first_batch = mid_epoch.first_step * config.train.passes
     # Asked for before the network is built, so that the loading processes start meanwhile.
     batches = iter(loaders.train)
     torch.manual_seed(config.train.seed)
@@ -120,15 +125,14 @@ def train_epochs(
             train_started = time.perf_counter()
             session.progress.start(epoch, config.train.epochs, steps_per_epoch)
             if loaders.train_sampler.epoch != epoch:
-                loaders.train_sampler.epoch = epoch
+                loaders.train_sampler.epoch, loaders.train_sampler.first_batch = epoch, 0
                 batches = iter(loaders.train)
-            seed_epoch(config.train.seed, epoch, session.rank)
             profiler = StepProfiler(run, steps_per_epoch, session.device, tell) if profiled else None
             profiled, times = False, StepTimes(session.gauges, profiler)
             with profiler or nullcontext():
                 trained = train_epoch(
                     state, wrapped, batches, loss, target, compute, session, (epoch - 1) * steps_per_epoch,
-                    config.train.passes, config.optimizer.clip_norm, times,
+                    config.train.passes, config.optimizer.clip_norm, mid_epoch, times,
                 )  # fmt: skip
             data_wait = times.wait_share(session)
             train_seconds = time.perf_counter() - train_started
@@ -140,16 +144,17 @@ def train_epochs(
             _check_finite(metrics["loss"], epoch)
             value = metric_value(metrics, config.train.metric)
             state.schedule.after_epoch(value)
-            entry = state.progress.advance(trained, metrics, value, is_better(value, state.progress.best_value, mode))
+            best = is_better(value, state.progress.best_value, mode)
+            entry = state.progress.advance(trained, metrics, value, best, session.world_size)
             epoch_ended = time.perf_counter()
             # From the end of one epoch to the end of the next, so that saving the last one is not hidden.
             entry["seconds"] = round(epoch_ended - last_ended, 3)
             last_ended = epoch_ended
-            entry["images_per_second"] = round(trained["images"] / train_seconds, 2)
+            entry["images_per_second"] = round((trained["images"] - mid_epoch.images_before) / train_seconds, 2)
             entry["data_wait"] = round(data_wait, 4)
             if session.gauges is not None:
                 session.gauges.show(epoch_figures(entry, session.device))
-            copy = None if saver is None else state.snapshot() | {"value": value, FILMS_PER_PASS: films_per_pass}
+            copy = None if saver is None else state.snapshot() | further | {"value": value}
             session.report(entry, value, copy)
             if saver is not None and copy is not None:
                 saver.save(entry, copy, overlays.taken() if overlays is not None and entry["best"] else ())
@@ -182,12 +187,12 @@ def _validate_epoch_mean(
     started = time.perf_counter()
     epochs, metric = config.train.epochs, config.train.metric
     session.progress.start(epochs + 1, epochs, len(loaders.train))
-    loaders.train_sampler.epoch = epochs + 1
+    loaders.train_sampler.epoch, loaders.train_sampler.first_batch = epochs + 1, 0
     images = measure_batch_statistics(mean.model, loaders.train, compute, session)
     metrics = validate(mean.model, loaders.validation, loss, target, compute, session)
     value = metric_value(metrics, metric)
     best = is_better(value, state.progress.best_value, default_mode(metric))
-    entry = state.progress.advance({"lr": 0.0, "images": images}, metrics, value, best)
+    entry = state.progress.advance({"lr": 0.0, "images": images}, metrics, value, best, session.world_size)
     seconds = time.perf_counter() - started
     entry |= {"swa_epochs": mean.epochs, "seconds": round(seconds, 3), "images_per_second": round(images / seconds, 2)}
     session.report(entry, value, None)

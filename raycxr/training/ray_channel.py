@@ -71,8 +71,10 @@ class ChannelProgress:
         self.channel.put(f"epoch:{entry['epoch']}", json.dumps(entry).encode())
 
     def tell(self, line: str) -> None:
-        """Send a line."""
+        """Send a line, after those of a worker whose place this one has taken."""
         self.told += 1
+        while self.channel.get(f"line:{self.told}") is not None:
+            self.told += 1
         self.channel.put(f"line:{self.told}", line.encode())
 
     def _send(self) -> None:

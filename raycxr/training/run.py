@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +11,18 @@ from typing import Any
 
 import torch
 
+from raycxr.config.resources import Workers
 from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex, open_splits
 from raycxr.dataset.loader import available_cpus
-from raycxr.errors import ConfigurationError, InterruptionError, RaycxrError, TrainingError
+from raycxr.errors import (
+    ClusterLostError,
+    ConfigurationError,
+    InterruptionError,
+    RaycxrError,
+    StorageError,
+    TrainingError,
+)
 from raycxr.prediction.compute import choose_compute
 from raycxr.runs.metric import default_mode
 from raycxr.runs.record import BEST, count_epochs, finish_record, read_history, resume_record, start_record
@@ -66,7 +75,7 @@ def train(
         the loss diverged.
     """
     local = trainer is train_here
-    workers = 1 if local else config.resources.workers
+    workers: Workers = 1 if local else config.resources.workers
     run = (
         _find_run(config, resume)
         if resume is not None
@@ -84,7 +93,11 @@ def train(
         raise InterruptionError(f"run {run.name} was interrupted", f"continue with --resume {run.name}") from None
     except Exception as error:
         # The record must not say "running" for ever; the error itself goes on to the user.
-        _finish(config, run, tell, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
+        with suppress(StorageError):  # such as a full disk, which the error tells of
+            _finish(config, run, tell, "failed", error.message if isinstance(error, RaycxrError) else repr(error))
+        if isinstance(error, StorageError | ClusterLostError):
+            resume = f"continue with --resume {run.name}"
+            raise type(error)(error.message, f"{error.remedy}, and {resume}" if error.remedy else resume) from error
         raise
     end_mlflow_run(run, config.tracking, tell, "finished")
     return result
@@ -99,7 +112,7 @@ def _finish(config: Config, run: Location, tell: Callable[[str], None], status: 
 def claim_run(
     config: Config,
     run: Location,
-    workers: int,
+    workers: Workers,
     local: bool,
     on_gpu: bool,
     resume: bool,
@@ -109,8 +122,8 @@ def claim_run(
 
     Parameters
     ----------
-    workers : int
-        Workers that train together.
+    workers : int or (int, int)
+        Workers that train together, or the least and the most of them.
     local : bool
         Whether the run keeps its checkpoints itself, and not Ray Train.
     on_gpu : bool

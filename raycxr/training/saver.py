@@ -15,7 +15,7 @@ from raycxr.config.sections import Config
 from raycxr.dataset.films import SplitIndex
 from raycxr.postprocess.rule import DecisionRule
 from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
-from raycxr.prediction.snapshot import TAKEN_FROM, Weights, plain_weights
+from raycxr.prediction.snapshot import MID_EPOCH, TAKEN_FROM, Weights, plain_weights
 from raycxr.prediction.target import TargetKind
 from raycxr.runs.bundle import MARKER
 from raycxr.runs.record import BEST, OVERLAYS, write_history
@@ -69,7 +69,10 @@ class Saver:
         trained again.
         """
         write_history(self.run, progress.history)
-        if progress.best_epoch == progress.epoch and TAKEN_FROM not in snapshot:
+        newest_is_best = progress.best_epoch is not None and progress.best_epoch == progress.epoch
+        if newest_is_best and MID_EPOCH in snapshot:
+            self._restore_best(progress.epoch)
+        elif newest_is_best and TAKEN_FROM not in snapshot:
             self._bundle(snapshot, plain_weights(snapshot))
         elif progress.best_epoch is not None and not (self.run / BEST / MARKER).exists():
             # Killed while the bundle was replaced by one with the decision rules found at the end.

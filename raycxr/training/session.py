@@ -12,13 +12,13 @@ from torch import nn
 
 from raycxr.dataset.films import SplitIndex
 from raycxr.dataset.loader import BatchLoader, TrainSampler
-from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
 from raycxr.prediction.snapshot import save_snapshot
 from raycxr.runs.metric import Mode
-from raycxr.runs.record import CHECKPOINT
+from raycxr.runs.record import CHECKPOINT, MID_EPOCH_CHECKPOINT
 from raycxr.storage.location import Location
 from raycxr.training.gauges import Gauges
 from raycxr.training.progress import EpochProgress, TerminalProgress
+from raycxr.training.resume_point import find_resume_point
 
 
 class Session(Protocol):
@@ -52,13 +52,21 @@ class Session(Protocol):
         """Sum over all workers."""
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
-        """Snapshot to continue from."""
+        """Snapshot to continue from, and not an earlier one without a word."""
 
     def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
         """Report a finished epoch on every rank; rank 0 gives the snapshot to save."""
 
+    def report_mid_epoch(self, snapshot: Mapping[str, Any] | None) -> None:
+        """Report how far an epoch is, on every rank; rank 0 gives the snapshot to save until the next one is whole."""
+
     def close(self) -> None:
         """Wait until everything reported is in storage."""
+
+
+def checkpoint_time() -> str:
+    """Time for the name of a checkpoint, in the form that Ray Train has."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
 
 
 class LocalSession:
@@ -91,6 +99,8 @@ class LocalSession:
         self.writer = ThreadPoolExecutor(1)
         self.pending: Future[None] | None = None
         self.kept: list[tuple[float, Location]] = []
+        # Those within an epoch, which the next one of any kind replaces.
+        self.passing: list[Location] = []
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Nothing to average over."""
@@ -105,21 +115,24 @@ class LocalSession:
         return values
 
     def latest_checkpoint(self) -> dict[str, Any] | None:
-        """Snapshot of the last checkpoint that was written whole."""
+        """Snapshot of the last checkpoint that was written whole, and is whole still."""
         if not self.resume:
             return None
-        snapshot = None
-        for folder in list_checkpoints(self.run):
-            snapshot = read_snapshot(folder)
-            # Checkpoints of earlier versions do not tell their own value.
-            self.kept.append((snapshot.get("value", snapshot["best_value"]), folder))
-        return snapshot
+        found = find_resume_point(self.run, self.progress.tell)
+        self.kept, self.passing = found.of_epochs, found.mid_epoch
+        return found.snapshot
 
     def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
         """Start writing the checkpoint, after the one before is done."""
         self._wait()
         if snapshot is not None:
             self.pending = self.writer.submit(self._write, snapshot, value)
+
+    def report_mid_epoch(self, snapshot: Mapping[str, Any] | None) -> None:
+        """Start writing the checkpoint, after the one before is done."""
+        self._wait()
+        if snapshot is not None:
+            self.pending = self.writer.submit(self._write_mid_epoch, snapshot)
 
     def close(self) -> None:
         """Wait for the last checkpoint."""
@@ -132,9 +145,21 @@ class LocalSession:
         if pending is not None:
             pending.result()
 
-    def _write(self, snapshot: Mapping[str, Any], value: float) -> None:
-        folder = self.run / f"{CHECKPOINT}{datetime.now():%Y-%m-%d_%H-%M-%S.%f}"
+    def _write_mid_epoch(self, snapshot: Mapping[str, Any]) -> None:
+        folder = self.run / f"{MID_EPOCH_CHECKPOINT}{checkpoint_time()}"
         save_snapshot(snapshot, folder)
+        self._let_pass()
+        self.passing.append(folder)
+
+    def _let_pass(self) -> None:
+        """Delete those within an epoch, now that a newer one is whole."""
+        while self.passing:
+            self.passing.pop().delete_tree()
+
+    def _write(self, snapshot: Mapping[str, Any], value: float) -> None:
+        folder = self.run / f"{CHECKPOINT}{checkpoint_time()}"
+        save_snapshot(snapshot, folder)
+        self._let_pass()
         self.kept.append((value, folder))
         ranked = sorted(self.kept[:-1], key=lambda item: item[0], reverse=self.mode == "max")
         for item in ranked[self.num_to_keep :]:

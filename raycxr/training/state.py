@@ -25,7 +25,9 @@ class Progress:
     best_metrics: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def advance(self, trained: dict[str, Any], metrics: dict[str, Any], value: float, best: bool) -> dict[str, Any]:
+    def advance(
+        self, trained: dict[str, Any], metrics: dict[str, Any], value: float, best: bool, workers: int
+    ) -> dict[str, Any]:
         """Count an epoch and return its new entry of the history.
 
         Parameters
@@ -36,6 +38,8 @@ class Progress:
             The run's metric.
         best : bool
             Whether this is the best epoch so far.
+        workers : int
+            That have trained together; entered where they are others than in the epochs before.
         """
         self.epoch += 1
         entry = {
@@ -46,6 +50,8 @@ class Progress:
             "validation": metrics,
             "best": best,
         }
+        if workers != next((past["workers"] for past in reversed(self.history) if "workers" in past), None):
+            entry["workers"] = workers
         if best:
             self.best_epoch, self.best_value, self.best_metrics = self.epoch, value, metrics
         self.history.append(entry)
@@ -56,8 +62,7 @@ class Progress:
 class TrainingState:
     """Model, optimizer, schedule, averages of the weights, gradient scaler and progress.
 
-    There is no state of random generators in it: every epoch seeds them anew from (seed, epoch, rank), so an epoch
-    draws the same numbers whether or not the run was interrupted before it.
+    There is no state of random generators in it: see `raycxr.training.mid_epoch`.
     """
 
     model: nn.Module

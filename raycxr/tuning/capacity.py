@@ -65,7 +65,7 @@ def share_of(config: Config, nodes: list[dict[str, float]]) -> Share:
     Where it is not said how many these are, they are as many as the GPUs have room for, or one without GPUs.
     """
     resources = config.resources
-    workers, gpus = resources.workers, resources.gpus_per_worker
+    workers, gpus = resources.most_workers, resources.gpus_per_worker
     if resources.cpus_per_worker is not None:
         return Share(workers, resources.cpus_per_worker, gpus)
     least = Share(workers, 1, gpus)

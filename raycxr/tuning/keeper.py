@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from raycxr.runs.bundle import MARKER
-from raycxr.runs.record import BEST, CHECKPOINT, RECORD
+from raycxr.runs.record import BEST, CHECKPOINT, MID_EPOCH_CHECKPOINT, RECORD
 from raycxr.runs.sweep import ENDED, READERS, Trial
 from raycxr.storage.location import Location
 from raycxr.tuning.board import Board
@@ -63,7 +63,7 @@ def take_weights(run: Location) -> None:
     (run / BEST / MARKER).delete()
     (run / BEST).delete_tree()
     for place in run.list():
-        if place.name.startswith(CHECKPOINT):
+        if place.name.startswith((CHECKPOINT, MID_EPOCH_CHECKPOINT)):
             place.delete_tree()
 
 

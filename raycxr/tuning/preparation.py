@@ -56,6 +56,7 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     DataError, StorageError
         The data set or the sweep to learn from cannot be read.
     """
+    _check_workers(config)
     base, splits = _base(config)
     space = build_space(config.tune, base)
     epochs = _check_combinations(base, space, splits)
@@ -65,6 +66,16 @@ def plan_sweep(config: Config, config_path: Path, resume: bool) -> SweepPlan:
     metric = base.train.metric
     _check_start(config.tune.start_from, metric)
     return SweepPlan(sweep, base, describe_dataset(splits), space, metric, default_mode(metric), epochs)
+
+
+def _check_workers(config: Config) -> None:
+    """Refuse a number of workers that changes: how many trials fit at once would change with it."""
+    workers = config.resources.workers
+    if not isinstance(workers, int):
+        raise ConfigurationError(
+            f"every trial of a sweep has the same number of workers, resources.workers = {list(workers)}",
+            f"set resources.workers={workers[0]}",
+        )
 
 
 def _base(config: Config) -> tuple[Config, SplitIndex]:
@@ -105,7 +116,7 @@ def _check_combinations(base: Config, space: Space, splits: SplitIndex) -> int:
     for parameters in combinations:
         try:
             config = with_parameters(base, parameters)
-            check_trainable_config(config, splits, config.resources.workers)
+            check_trainable_config(config, splits, config.resources.most_workers)
             check_precision(config, config.resources.gpus_per_worker > 0)
             check_loader(config, True)
             epochs = max(epochs, config.train.epochs)

@@ -157,7 +157,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
         # Here and not before: what is wrong with it is told by the first step.
         config = self.settings = trial_config(self.base, self.order)
-        workers = config.resources.workers
+        workers = config.resources.most_workers
         if not is_sweep(self.run.parent):
             raise UnseenSweepError(f"a worker cannot see the sweep {self.run.parent}")
         resume = (self.run / RECORD).exists()

@@ -45,7 +45,7 @@ class Budget:
         section, resources = self.config.tune, self.config.resources
         if section.hours is not None and self.seconds >= 3600 * section.hours:
             return f"tune.hours = {section.hours:g}"
-        gpus = resources.workers * resources.gpus_per_worker
+        gpus = resources.most_workers * resources.gpus_per_worker
         if section.gpu_hours is not None and self.board.training_seconds * gpus >= 3600 * section.gpu_hours:
             return f"tune.gpu_hours = {section.gpu_hours:g}"
         return None

@@ -19,7 +19,8 @@ from uuid import uuid4
 import ray
 import ray.train
 
-from raycxr.config.sections import Config, ResourcesSection
+from raycxr.config.resources import ResourcesSection
+from raycxr.config.sections import Config
 from raycxr.errors import RaycxrError, TrainingError, first_line
 from raycxr.storage.location import Location
 from raycxr.training.allocator import KEEP_FREED_MEMORY
@@ -116,7 +117,7 @@ class WorkerGroup:
                     "on_gpu": resources.gpus_per_worker > 0,
                 },
                 scaling_config=ray.train.ScalingConfig(
-                    num_workers=resources.workers,
+                    num_workers=resources.most_workers,
                     use_gpu=resources.gpus_per_worker > 0,
                     resources_per_worker=per_worker,
                 ),

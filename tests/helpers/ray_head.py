@@ -97,14 +97,9 @@ class RayHead:
 
     def stop(self) -> None:
         """End the head and all that it has started, as where a node is lost."""
-        if self.process is None:
-            return
-        # The drivers of jobs have groups of their own.
-        for pid in [self.process.pid, *_descendants(self.process.pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-        self.process = None
+        if self.process is not None:
+            _end(self.process)
+            self.process = None
 
     def _answers(self) -> bool:
         """Whether jobs can be handed in: the dashboard answers, and so does the head node's agent."""
@@ -120,7 +115,58 @@ class RayHead:
         return True
 
 
-def _descendants(ancestor: int) -> list[int]:
+class RayNode:
+    """A second node of a head's cluster, at another address of this machine, that can be lost and come back.
+
+    Parameters
+    ----------
+    head : RayHead
+    cpus : int
+    """
+
+    def __init__(self, head: RayHead, cpus: int) -> None:
+        self.head, self.cpus = head, cpus
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> RayNode:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Let it join; the cluster hears of it some seconds later."""
+        ray = str(Path(sys.executable).parent / "ray")
+        command = [ray, "start", "--block", "--node-ip-address=127.0.0.2", f"--address={self.head.gcs_address}"]
+        command += [f"--num-cpus={self.cpus}", "--object-store-memory=100000000", "--disable-usage-stats"]
+        log = (self.head.folder / "node.log").open("ab")
+        self.process = subprocess.Popen(
+            command, env=self.head.environment, stdout=log, stderr=log, cwd=self.head.folder, start_new_session=True
+        )
+
+    def stop(self) -> None:
+        """End it and all that it has started, without a chance to say so."""
+        if self.process is not None:
+            _end(self.process)
+            self.process = None
+
+    def pids(self) -> list[int]:
+        """Of what runs on it."""
+        return [] if self.process is None else descendants(self.process.pid)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # The drivers of jobs have groups of their own.
+    for pid in [process.pid, *descendants(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def descendants(ancestor: int) -> list[int]:
     """Processes below one, as `ps` lists them."""
     listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = [tuple(map(int, line.split())) for line in listed.splitlines()]

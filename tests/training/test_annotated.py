@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raycxr.config.dataset import DatasetSection
 from raycxr.config.loss import LossSettingsSection, WeightedBceSettings
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
+from raycxr.config.train import TrainSection
 from raycxr.dataset.films import Batch
 from raycxr.losses.choices import LOSSES, build_loss
 from raycxr.losses.target import Target
@@ -20,6 +21,7 @@ from raycxr.prediction.compute import Compute
 from raycxr.prediction.target import TargetKind, target_kind
 from raycxr.storage.location import Location
 from raycxr.training.epoch import train_epoch, validate
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession
@@ -61,7 +63,8 @@ def train(
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     state = TrainingState(model, optimizer, schedule, None, scaler, Progress())
     session.progress.start(1, 1, 1)
-    training = train_epoch(state, model, batches, loss, target, COMPUTE, session, 0, len(batches), None)
+    mid_epoch = MidEpoch(TrainSection(), session, len(batches), None, {})
+    training = train_epoch(state, model, batches, loss, target, COMPUTE, session, 0, len(batches), None, mid_epoch)
     session.close()
     assert model.logits.grad is not None
     return model.logits.grad, training, validation

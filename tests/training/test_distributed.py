@@ -17,6 +17,7 @@ from raycxr.config.dataset import DatasetSection
 from raycxr.config.model import ModelSection
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
 from raycxr.config.sections import Config
+from raycxr.config.train import TrainSection
 from raycxr.dataset.films import Batch
 from raycxr.losses.choices import build_loss
 from raycxr.models.choices import build_model
@@ -28,6 +29,7 @@ from raycxr.training.batch_statistics import agree_on_batch_statistics
 from raycxr.training.distributed import synchronised
 from raycxr.training.epoch import train_epoch
 from raycxr.training.group_session import GroupSession
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.progress import SilentProgress
 from raycxr.training.schedule import Schedule
@@ -64,7 +66,8 @@ def new_state() -> TrainingState:
 
 def train(state: TrainingState, wrapped: nn.Module, batches: list[Batch], session: Session, parts: int) -> None:
     loss, target = build_loss({"bce": 1}, "multilabel"), target_kind(DatasetSection(), ["lungs"])
-    train_epoch(state, wrapped, batches, loss, target, COMPUTE, session, 0, parts, 1.0)
+    mid_epoch = MidEpoch(TrainSection(), session, len(batches) // parts, None, {})
+    train_epoch(state, wrapped, batches, loss, target, COMPUTE, session, 0, parts, 1.0, mid_epoch)
 
 
 def statistics_of(model: nn.Module) -> list[Tensor]:

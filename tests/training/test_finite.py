@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from raycxr.config.dataset import DatasetSection
 from raycxr.config.load import load_config
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
+from raycxr.config.train import TrainSection
 from raycxr.dataset.films import Batch, SplitIndex, open_splits
 from raycxr.dataset.loader import BatchLoader, TrainSampler
 from raycxr.errors import TrainingError
@@ -31,6 +32,7 @@ from raycxr.training.epoch import train_epoch
 from raycxr.training.finite import FiniteLoss
 from raycxr.training.gauges import Gauges
 from raycxr.training.loop import run_training
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.progress import EpochProgress, SilentProgress
 from raycxr.training.schedule import Schedule
@@ -65,7 +67,8 @@ def _train(state: TrainingState, batches: list[Batch], folder: Path, parts: int 
     session = LocalSession(Location(folder), 1, "max", resume=False)
     session.progress = SilentProgress()
     loss, target = build_loss({"bce": 1}, "multilabel"), target_kind(DatasetSection(), ["lungs"])
-    train_epoch(state, state.model, batches, loss, target, COMPUTE, session, 0, parts, 1.0)
+    mid_epoch = MidEpoch(TrainSection(), session, 9, None, {})
+    train_epoch(state, state.model, batches, loss, target, COMPUTE, session, 0, parts, 1.0, mid_epoch)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "adadelta"])
@@ -126,6 +129,9 @@ class WorkerSession:
         return None
 
     def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
+        return None
+
+    def report_mid_epoch(self, snapshot: Mapping[str, Any] | None) -> None:
         return None
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from raycxr.config.dataset import DatasetSection
 from raycxr.config.evaluate import EvaluateSection
 from raycxr.config.load import load_config
 from raycxr.config.optimizer import OptimizerSection, ScheduleSection
+from raycxr.config.train import TrainSection
 from raycxr.dataset.films import Batch, open_splits
 from raycxr.errors import ConfigurationError
 from raycxr.evaluation.evaluate import evaluate_predictor
@@ -27,6 +28,7 @@ from raycxr.storage.location import Location
 from raycxr.training.config_check import check_trainable_config
 from raycxr.training.epoch import train_epoch, validate
 from raycxr.training.loop import run_training
+from raycxr.training.mid_epoch import MidEpoch
 from raycxr.training.optimizer import build_optimizer
 from raycxr.training.schedule import Schedule
 from raycxr.training.session import LocalSession
@@ -75,7 +77,8 @@ def test_films_without_masks_teach_the_head_nothing(tmp_path: Path) -> None:
         Progress(),
     )
     session.progress.start(1, 1, 1)
-    trained = train_epoch(state, model, [batch], loss, target, COMPUTE, session, 0, 1, None)
+    mid_epoch = MidEpoch(TrainSection(), session, 1, None, {})
+    trained = train_epoch(state, model, [batch], loss, target, COMPUTE, session, 0, 1, None, mid_epoch)
     session.close()
     torch.testing.assert_close(model.images.grad, expected)
     assert not expected[1].any()

@@ -63,6 +63,9 @@ class OneOfThem:
     def report(self, entry: Mapping[str, Any], value: float, snapshot: Mapping[str, Any] | None) -> None:
         pass
 
+    def report_mid_epoch(self, snapshot: Mapping[str, Any] | None) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

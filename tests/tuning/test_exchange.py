@@ -26,7 +26,7 @@ from raycxr.training.session import LocalSession
 from raycxr.training.state import Progress
 from raycxr.tuning.exchange import LEARNED, take_over
 
-OWN = ("schedule", "epoch", "best_epoch", "best_value", "best_metrics", "history")
+OWN = ("schedule", "epoch", "best_epoch", "best_value", "best_metrics", "history", "films_per_pass")
 
 
 def first_epoch(config: Config, run: Location, resume: bool = False) -> dict[str, Any]:
