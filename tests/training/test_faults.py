@@ -19,7 +19,7 @@ from raycxr.prediction.checkpoint import list_checkpoints, read_snapshot
 from raycxr.runs.record import MID_EPOCH_CHECKPOINT, STATE_FILE, read_history, read_record
 from raycxr.storage.location import Location
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EPOCHS = 12
 # Eight steps an epoch of two forward passes, in which each worker has one film.

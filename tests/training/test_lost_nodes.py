@@ -12,7 +12,7 @@ from raycxr.prediction.checkpoint import list_checkpoints
 from raycxr.runs.record import MID_EPOCH_CHECKPOINT, read_history, read_record
 from raycxr.storage.location import Location
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ELASTIC_EPOCHS = 60
 
