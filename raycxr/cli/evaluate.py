@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raycxr.cli.answer import answer, tell
-from raycxr.cli.options import Debug, Json
+from raycxr.cli.options import Also, Debug, Json, Network, TestTime, parse_views
 
 if TYPE_CHECKING:
     from raycxr.storage.location import Location
 
 
 def evaluate(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_BUNDLE", help="A run, a bundle, or a checkpoint inside a run.", show_default=False
-        ),
-    ],
+    run: Network,
     datasets: Annotated[
         list[str] | None,
         typer.Argument(
@@ -31,26 +26,14 @@ def evaluate(
     resolution: Annotated[
         str | None, typer.Option(help="original or dataset; where not given, the run's.", show_default=False)
     ] = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUN_OR_BUNDLE", help="Average with the probabilities of this one; repeatable.", show_default=False
-        ),
-    ] = None,
+    also: Also = None,
     checkpoints: Annotated[
         int | None,
         typer.Option(
             min=1, help="Average over this many best checkpoints of each run, not its best bundle.", show_default=False
         ),
     ] = None,
-    test_time: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Average over views as well: horizontal_flip, vertical_flip, scale_0.75 and other scales, repeated "
-            "or with commas, or none; where not given, the run's.",
-            show_default=False,
-        ),
-    ] = None,
+    test_time: TestTime = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -66,7 +49,7 @@ def evaluate(
     from raycxr.storage.location import Location
     from raycxr.storage.patience import first_contact
 
-    views = None if test_time is None else parse_views(test_time)
+    views = parse_views(test_time)
     with first_contact():
         networks = _networks([run, *(also or [])], checkpoints)
         # The last of several, too, before the first is measured.
@@ -104,16 +87,6 @@ def _networks(uris: list[str], checkpoints: int | None) -> list[Location]:
     if checkpoints is None:
         return [find_bundle(uri) for uri in uris]
     return [place for uri in uris for place in best_checkpoints(Location(uri), checkpoints)]
-
-
-def parse_views(options: list[str]) -> tuple[str, ...]:
-    """Checked names of `--test-time`."""
-    from raycxr.config.load import check_config
-
-    names = [name.strip() for option in options for name in option.split(",")]
-    if names == ["none"]:
-        return ()
-    return check_config({"evaluate": {"test_time": names}}, "--test-time").evaluate.test_time
 
 
 def _refuse_for_classifier(options: dict[str, object]) -> None:

@@ -8,16 +8,11 @@ from typing import Annotated
 import typer
 
 from raycxr.cli.answer import answer, tell
-from raycxr.cli.options import Debug, Json
+from raycxr.cli.options import Debug, Json, Network
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_BUNDLE", help="A run, a bundle, or a checkpoint inside a run.", show_default=False
-        ),
-    ],
+    run: Network,
     out: Annotated[str, typer.Option(metavar="FILE", help="The file, local or s3://.", show_default=False)],
     json: Json = False,
     debug: Debug = False,

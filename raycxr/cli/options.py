@@ -42,6 +42,34 @@ Where = Annotated[
         show_default=False,
     ),
 ]
+Network = Annotated[
+    str,
+    typer.Argument(metavar="RUN_OR_BUNDLE", help="A run, a bundle, or a checkpoint inside a run.", show_default=False),
+]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUN_OR_BUNDLE", help="Average with the probabilities of this one; repeatable.", show_default=False
+    ),
+]
+TestTime = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Average over views as well: horizontal_flip, vertical_flip, scale_0.75 and other scales, repeated or "
+        "with commas, or none; where not given, the run's.",
+        show_default=False,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster; where not given, $RAY_ADDRESS, else one started in this process.",
+        show_default=False,
+        callback=not_empty,
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -67,3 +95,21 @@ Context = Annotated[
         callback=not_empty,
     ),
 ]
+
+
+def parse_views(options: list[str] | None) -> tuple[str, ...] | None:
+    """Checked names of `--test-time`; None where it is not given.
+
+    Raises
+    ------
+    ConfigurationError
+        A name is unknown.
+    """
+    from raycxr.config.load import check_config
+
+    if options is None:
+        return None
+    names = [name.strip() for option in options for name in option.split(",")]
+    if names == ["none"]:
+        return ()
+    return check_config({"evaluate": {"test_time": names}}, "--test-time").evaluate.test_time

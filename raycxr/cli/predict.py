@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raycxr.cli.answer import answer, tell
-from raycxr.cli.options import Debug, Json
+from raycxr.cli.options import Also, Debug, Json, Network, RayAddress, TestTime, parse_views
 
 if TYPE_CHECKING:
     from raycxr.prediction.batch_job import JobSummary, Runner
@@ -16,12 +16,7 @@ SHOWN_FAILURES = 10
 
 
 def predict(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN_OR_BUNDLE", help="A run, a bundle, or a checkpoint inside a run.", show_default=False
-        ),
-    ],
+    run: Network,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -37,41 +32,22 @@ def predict(
             "--format", metavar="NAME", help="png, overlay, rle, dicom-seg, probability; repeated or with commas."
         ),
     ] = ["png", "overlay"],  # noqa: B006 - typer copies it
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUN_OR_BUNDLE", help="Average with the probabilities of this one; repeatable.", show_default=False
-        ),
-    ] = None,
-    test_time: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Average over views as well, such as horizontal_flip, or none; where not given, the run's.",
-            show_default=False,
-        ),
-    ] = None,
+    also: Also = None,
+    test_time: TestTime = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Films that go through a network at once.")] = 8,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Ray cluster; where not given, $RAY_ADDRESS, else one started in this process.",
-            show_default=False,
-        ),
-    ] = None,
+    address: RayAddress = None,
     local: Annotated[bool, typer.Option("--local", help="Predict in this process, without Ray.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Segment films, on Ray Data; what is there from an earlier call is kept."""
-    from raycxr.cli.evaluate import parse_views
     from raycxr.prediction.inputs import kinds, list_inputs
     from raycxr.prediction.job_settings import make_settings
     from raycxr.prediction.outputs import parse_formats
     from raycxr.storage.patience import first_contact
 
     chosen = parse_formats(formats)
-    views = None if test_time is None else parse_views(test_time)
+    views = parse_views(test_time)
     with first_contact():
         settings, classes = make_settings([run, *(also or [])], views, chosen, out, batch_size)
         films = list_inputs(inputs)

@@ -7,51 +7,29 @@ from typing import Annotated
 import typer
 
 from raycxr.cli.answer import answer, tell
-from raycxr.cli.options import Debug, Json
+from raycxr.cli.options import Also, Debug, Json, Network, RayAddress, TestTime, parse_views
 
 
 def serve(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN_OR_BUNDLE", help="A run or a bundle, local or s3://.", show_default=False),
-    ],
+    run: Network,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for all the world.")] = "127.0.0.1",
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="RUN_OR_BUNDLE", help="Average with the probabilities of this one; repeatable.", show_default=False
-        ),
-    ] = None,
-    test_time: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Average over views as well, such as horizontal_flip, or none; where not given, the run's.",
-            show_default=False,
-        ),
-    ] = None,
+    also: Also = None,
+    test_time: TestTime = None,
     most_megabytes: Annotated[float, typer.Option(help="Larger films are refused.")] = 100,
     replicas: Annotated[int, typer.Option(min=1, help="Processes that hold the network.")] = 1,
     gpus_per_replica: Annotated[float, typer.Option(min=0)] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Ray cluster; where not given, $RAY_ADDRESS, else one started in this process.",
-            show_default=False,
-        ),
-    ] = None,
+    address: RayAddress = None,
     local: Annotated[bool, typer.Option("--local", help="Serve from this process, without Ray.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Answer over HTTP until it is ended: a film in, masks out; a page, health and metrics."""
-    from raycxr.cli.evaluate import parse_views
     from raycxr.cluster.port import check_free
     from raycxr.runs.bundle import find_bundle
     from raycxr.storage.patience import first_contact
 
-    views = None if test_time is None else parse_views(test_time)
+    views = parse_views(test_time)
     with first_contact():
         networks = [find_bundle(uri).uri for uri in (run, *(also or ()))]
     check_free(host, port)
