@@ -35,8 +35,6 @@ def html_document(title: str, body: str, style: str = "") -> str:
     return (
         "<!doctype html>\n<html lang='en'>\n<head><meta charset='utf-8'>\n"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-        # Browsers would ask the server for an icon.
-        "<link rel='icon' href='data:,'>\n"
         f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style></head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )

@@ -48,6 +48,10 @@ def build_app(service: FilmService, most_megabytes: float = MOST_MEGABYTES) -> F
     def show_page() -> str:
         return page(service.predictor.title, service.classes)
 
+    @app.get("/favicon.ico", status_code=204)
+    def icon() -> None:
+        """There is none, which browsers ask for none the less."""
+
     @app.get("/health")
     def health() -> dict[str, object]:
         return {"status": "ok", "raycxr": raycxr.__version__, "classes": list(service.classes),

@@ -155,6 +155,7 @@ def test_the_page_has_everything_in_it(url: str) -> None:
     assert (status, kind.split(";")[0]) == (200, "text/html")
     assert b"https://" not in text
     assert b"lungs, heart" in text
+    assert ask(url, None, "/favicon.ico")[0] == 204
 
 
 def test_unexpected_errors_are_documents(
