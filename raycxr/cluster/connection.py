@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
 
 from raycxr.cluster.head_watch import watched_head
@@ -86,7 +86,10 @@ def connected(address: str | None, imports: tuple[str, ...] = ()) -> Iterator[No
     importing.join()
     try:
         # Ray says on standard output which of its processes have died; that stream is kept for the answer.
-        with redirect_stdout(sys.stderr), watched_head(ray.get_runtime_context().gcs_address):
+        # Who comes through Ray's client does not see the head itself.
+        through_client = address is not None and address.startswith("ray://")
+        watch = nullcontext() if through_client else watched_head(ray.get_runtime_context().gcs_address)
+        with redirect_stdout(sys.stderr), watch:
             yield
     except ClusterLostError:
         # To take leave of a head that is gone Ray would wait for it, and crash this process in the end.

@@ -14,7 +14,7 @@ from raycxr.storage.location import Location
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-ELASTIC_EPOCHS = 60
+ELASTIC_EPOCHS = 40
 
 # So that the cluster misses a node within seconds.
 WATCHFUL = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000",
@@ -24,7 +24,7 @@ WATCHFUL = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": 
 
 def test_a_run_goes_on_without_a_lost_node_and_grows_when_it_is_back(phantom_config: Path, tmp_path: Path) -> None:
     # Many checkpoints, each of which waits for Ray to have entered the one before: an epoch takes a second or two.
-    settings = [f"train.epochs={ELASTIC_EPOCHS}", "train.batch_size=2", "train.checkpoint_steps=1",
+    settings = [f"train.epochs={ELASTIC_EPOCHS}", "train.batch_size=2", "train.checkpoint_steps=2",
                 "resources.workers=[1, 2]", "resources.cpus_per_worker=1", "resources.resize_minutes=0.05"]  # fmt: skip
     with (
         RayHead(WATCHFUL, cpus=1) as head,

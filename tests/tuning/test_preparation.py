@@ -47,6 +47,12 @@ def test_what_a_sweep_is(phantom_config: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_trials_have_a_fixed_number_of_workers(phantom_config: Path) -> None:
+    error = refused(phantom_config, RATES, "resources.workers=[1, 2]")
+    assert "every trial of a sweep has the same number of workers, resources.workers = [1, 2]" in error.message
+    assert error.remedy == "set resources.workers=1"
+
+
 def test_folds_divide_what_is_not_tested(phantom_config: Path) -> None:
     made = plan(phantom_config, RATES, "tune.folds=5")
     assert made.base.dataset.split is not None
