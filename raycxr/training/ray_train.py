@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
 import ray
 import ray.train
+from ray.exceptions import RpcError
 from ray.train.backend import BackendConfig
 from ray.train.v2._internal.constants import WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -169,8 +171,10 @@ class _display:  # noqa: N801 - used as a function of a `with` statement
         self.display.poll()
 
     def _follow(self) -> None:
-        while not self.done.wait(DISPLAY_INTERVAL):
-            self.display.poll()
+        # A head that is gone is told of by who waits for the run.
+        with suppress(RpcError):
+            while not self.done.wait(DISPLAY_INTERVAL):
+                self.display.poll()
 
 
 def _cpus_per_worker(config: Config) -> int:
