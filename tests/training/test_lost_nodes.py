@@ -14,7 +14,7 @@ from raycxr.storage.location import Location
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-ELASTIC_EPOCHS = 40
+ELASTIC_EPOCHS = 80
 
 # So that the cluster misses a node within seconds.
 WATCHFUL = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1000",
@@ -42,7 +42,8 @@ def test_a_run_goes_on_without_a_lost_node_and_grows_when_it_is_back(phantom_con
         def sizes() -> list[int]:
             return [entry["workers"] for entry in read_history(run.place) if "workers" in entry]
 
-        run.wait_for(lambda: sizes()[-1:] == [2])
+        # The checkpoint of the newest epoch may be lost with the node: Ray has not entered it yet.
+        run.wait_for(lambda: sizes() == [2] and run.epochs() > 2)
         node.stop()
         run.wait_for(lambda: sizes()[-2:] == [2, 1])
         node.start()
