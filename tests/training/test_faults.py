@@ -21,7 +21,7 @@ from raycxr.storage.location import Location
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
-EPOCHS = 12
+EPOCHS = 8
 # Eight steps an epoch of two forward passes, in which each worker has one film.
 TWO_WORKERS = [f"train.epochs={EPOCHS}", "train.batch_size=4", "train.accumulate=2", "train.ema_decay=0.9",
                "model.dropout=0.5", "train.checkpoint_steps=1", "resources.workers=2", "resources.cpus_per_worker=1",
