@@ -6,6 +6,7 @@ own collate makes batches of the tensors: over the Parquet shards, over DICOM fi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from raycxr.dataset.augment import Augmentation
 Item = tuple[torch.Tensor, torch.Tensor]
 
 
-class PlainFilms(Dataset[Item]):
+class PlainFilms(Dataset[Item], ABC):
     """Films that are read, augmented and returned as tensors."""
 
     def __init__(self, films: int, augmentation: Augmentation) -> None:
@@ -38,9 +39,9 @@ class PlainFilms(Dataset[Item]):
         image, mask = self.augmentation(image, mask, int(np.random.randint(1_000_000)), str(number))
         return torch.from_numpy(image.copy()), torch.from_numpy(mask.copy())
 
+    @abstractmethod
     def read(self, number: int) -> tuple[Any, Any]:
         """Film and mask (H, W) uint8."""
-        raise NotImplementedError
 
 
 class ShardFilms(PlainFilms):

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+from local_http_server import LocalHttpServer
 
 TOKEN = "a-token-of-the-test"
 USER = "system:serviceaccount:films:submitter"
@@ -36,7 +35,7 @@ class Request:
 
 
 @dataclass
-class KubernetesServer:
+class KubernetesServer(LocalHttpServer):
     """One namespace of a cluster.
 
     Attributes
@@ -70,22 +69,8 @@ class KubernetesServer:
     mistakes: list[str] = field(default_factory=list)
     version: int = 100
 
-    def __enter__(self) -> KubernetesServer:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _handler(self)
 
     def write_kubeconfig(self, path: Path, token: str = TOKEN) -> Path:
         """Write two contexts, the current one of which leads here."""

@@ -10,10 +10,12 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from local_http_server import LocalHttpServer
 
 API = "/api/2.0/mlflow/"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -47,7 +49,7 @@ class TrackedRun:
         return [(step, value) for key, step, value, _ in self.metrics if key == name]
 
 
-class MlflowServer:
+class MlflowServer(LocalHttpServer):
     """A tracking server on a free port.
 
     Attributes
@@ -70,24 +72,14 @@ class MlflowServer:
         self.lock = threading.Lock()
         self.ended = threading.Event()
 
-    def __enter__(self) -> MlflowServer:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
-        self.thread.start()
-        return self
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _handler(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.ended.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        super().__exit__(kind, error, traceback)
 
     @property
     def only_run(self) -> TrackedRun:
