@@ -53,6 +53,24 @@ def test_a_worker_that_is_killed_and_one_that_hangs_are_replaced(
     assert list_checkpoints(run.place, MID_EPOCH_CHECKPOINT) == []
 
 
+def test_a_run_killed_within_an_epoch_goes_on_there(phantom_config: Path, tmp_path: Path) -> None:
+    """Its only epoch, after which there would be nothing left to go on with."""
+    settings = ["train.epochs=1", "train.batch_size=1", "model.dropout=0.5", "train.checkpoint_steps=1",
+                "resources.cpus_per_worker=1"]  # fmt: skip
+    folder = Location(tmp_path)
+    with RunningTraining(phantom_config, folder, "left_alone", *settings) as left_alone:
+        assert left_alone.end()[0] == 0, left_alone.told
+    with RunningTraining(phantom_config, folder, "killed", *settings) as killed:
+        killed.wait_for(lambda: killed.place.exists() and bool(list_checkpoints(killed.place, MID_EPOCH_CHECKPOINT)))
+    # Processes of a cluster notice within two seconds that it is gone.
+    time.sleep(5)
+    assert read_history(killed.place) == []
+    with RunningTraining(phantom_config, folder, "killed", *settings, "--resume", "killed") as resumed:
+        assert resumed.end()[0] == 0, resumed.told
+    assert "going on from step" in resumed.told
+    assert_same(resumed.place, left_alone.place)
+
+
 def test_a_damaged_checkpoint_is_passed_over(phantom_config: Path, whole: Location) -> None:
     """After `whole` has been compared with; its last epoch is trained again."""
     before, weights = learned(whole), last_weights(whole)
